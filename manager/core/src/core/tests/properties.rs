@@ -1,0 +1,161 @@
+//! What must hold whatever happens, in whatever order.
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
+use super::{Action, Desired, DomainRef, Event, Status, Time, VmState, World, domain};
+
+/// One thing that can happen; the numbers choose among what is there.
+#[derive(Debug, Clone)]
+enum Step {
+    Create,
+    Remove(usize),
+    CreateAnswers(usize, bool),
+    Kill(usize),
+    Beat(usize, bool),
+    StreamLost(usize),
+    DestroyAnswers(usize, bool),
+    DiskAnswers(bool),
+    Pass(u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        Just(Step::Create),
+        (0_usize..8).prop_map(Step::Remove),
+        (0_usize..8, any::<bool>()).prop_map(|(which, good)| Step::CreateAnswers(which, good)),
+        (0_usize..8, any::<bool>()).prop_map(|(which, good)| Step::CreateAnswers(which, good)),
+        (0_usize..8).prop_map(Step::Kill),
+        (0_usize..8, any::<bool>()).prop_map(|(which, ok)| Step::Beat(which, ok)),
+        (0_usize..8).prop_map(Step::StreamLost),
+        (0_usize..8, any::<bool>()).prop_map(|(which, good)| Step::DestroyAnswers(which, good)),
+        any::<bool>().prop_map(Step::DiskAnswers),
+        (1_u64..1_500).prop_map(Step::Pass),
+    ]
+}
+
+/// What the world outside was asked for and has not answered yet, and the domains that run.
+#[derive(Default)]
+struct Outside {
+    creating: Vec<(String, u64)>,
+    running: Vec<DomainRef>,
+    destroying: Vec<String>,
+    lives: BTreeSet<(String, u64)>,
+}
+
+impl Outside {
+    fn take(&mut self, actions: Vec<Action>) {
+        for action in actions {
+            match action {
+                Action::Create { id, incarnation, .. } => {
+                    assert!(self.lives.insert((id.clone(), incarnation)), "{id}.{incarnation} lives twice");
+                    self.creating.push((id, incarnation));
+                }
+                Action::Destroy(domain) => self.destroying.push(domain.name),
+                _ => {}
+            }
+        }
+    }
+}
+
+fn pick<T>(from: &mut Vec<T>, which: usize) -> Option<T> {
+    (!from.is_empty()).then(|| from.remove(which % from.len()))
+}
+
+fn apply(world: &mut World, outside: &mut Outside, step: &Step) {
+    let vms = world.core.vms();
+    let vm = |which: usize| vms.get(which % vms.len().max(1)).cloned();
+    match *step {
+        Step::Create => drop(world.core.create(None)),
+        Step::Remove(which) => drop(vm(which).map(|vm| world.core.remove(&vm.id))),
+        Step::CreateAnswers(which, good) => {
+            let Some((id, incarnation)) = pick(&mut outside.creating, which) else { return };
+            if good {
+                world.pids += 1;
+                let domain = domain(&format!("{id}.{incarnation}"), world.pids);
+                outside.running.push(domain.clone());
+                world.event(Event::Created { id, incarnation, domain });
+            } else {
+                world.event(Event::CreateFailed { id, incarnation, error: "refused".to_owned() });
+            }
+        }
+        Step::Kill(which) => {
+            if let Some(domain) = pick(&mut outside.running, which) {
+                world.event(Event::Exited { domain: domain.name });
+            }
+        }
+        Step::Beat(which, ok) => {
+            if let Some(vm) = vm(which) {
+                let status = if ok { Status::Ok } else { Status::Draining };
+                world.event(Event::Beat { id: vm.id, incarnation: vm.incarnation, status });
+            }
+        }
+        Step::StreamLost(which) => {
+            if let Some(vm) = vm(which) {
+                world.event(Event::StreamLost { id: vm.id, incarnation: vm.incarnation });
+            }
+        }
+        Step::DestroyAnswers(which, good) => {
+            let Some(name) = pick(&mut outside.destroying, which) else { return };
+            if good {
+                outside.running.retain(|domain| domain.name != name);
+                world.event(Event::Destroyed { domain: name });
+            } else {
+                world.event(Event::DestroyFailed { domain: name });
+            }
+        }
+        Step::DiskAnswers(good) => {
+            let revision = world.core.desired_revision();
+            world.event(if good { Event::Persisted { revision } } else { Event::PersistFailed { revision } });
+        }
+        Step::Pass(ms) => world.pass(ms),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_history_keeps_the_rules(steps in proptest::collection::vec(step(), 1..120)) {
+        let mut world = World::new("10.77.11.0/29");
+        let mut outside = Outside::default();
+        world.event(Event::Inventory { running: vec![], desired: Desired::default() });
+        for step in &steps {
+            apply(&mut world, &mut outside, step);
+            outside.take(std::mem::take(&mut world.out));
+
+            let vms = world.core.vms();
+            let addrs: BTreeSet<_> = vms.iter().map(|vm| vm.addr).collect();
+            prop_assert_eq!(addrs.len(), vms.len(), "an address is given twice");
+            for route in world.core.upstreams() {
+                let vm = vms.iter().find(|vm| vm.id == route.id).expect("a route leads to a VM that is known");
+                prop_assert_eq!((route.incarnation, route.addr.ip()), (vm.incarnation, vm.addr.into()));
+                prop_assert!(!matches!(vm.state, VmState::Starting | VmState::Down), "{:?}", vm);
+            }
+            prop_assert!(world.core.next_deadline() < Time::from_millis(world.now + 1_001));
+        }
+
+        // When the world obeys again, every VM is up in the end and every stray is gone.
+        for _ in 0..200 {
+            let revision = world.core.desired_revision();
+            world.event(Event::Persisted { revision });
+            for which in 0..8 {
+                apply(&mut world, &mut outside, &Step::CreateAnswers(which, true));
+                apply(&mut world, &mut outside, &Step::DestroyAnswers(which, true));
+                outside.take(std::mem::take(&mut world.out));
+            }
+            for vm in world.core.vms().into_iter().filter(|vm| vm.qemu_pid.is_some()) {
+                world.event(Event::Beat { id: vm.id, incarnation: vm.incarnation, status: Status::Ok });
+            }
+            world.pass(250);
+            outside.take(std::mem::take(&mut world.out));
+        }
+        let vms = world.core.vms();
+        prop_assert!(vms.iter().all(|vm| vm.state == VmState::Up), "{:?}", vms);
+        prop_assert!(vms.iter().any(|vm| vm.id == "host1/lb-2"));
+        let wanted: BTreeSet<_> = vms.iter().filter_map(|vm| vm.domain.clone()).collect();
+        let running: BTreeSet<_> = outside.running.iter().map(|domain| domain.name.clone()).collect();
+        prop_assert_eq!(running, wanted);
+    }
+}
