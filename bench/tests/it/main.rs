@@ -1,0 +1,5 @@
+//! The prober against servers that misbehave on purpose, and the real program's output.
+
+mod outcomes;
+mod program;
+mod server;
