@@ -1,0 +1,111 @@
+//! The error answers of the admin API.
+
+use axum::Json;
+use axum::response::{IntoResponse, Response};
+use http::header::{CONNECTION, HeaderName, HeaderValue, WWW_AUTHENTICATE};
+use http::{HeaderMap, StatusCode};
+use wire::ErrorBody;
+
+use crate::pool::{Invalid, Refused};
+
+/// Carries the generation in force, on answers to writes that were refused because of it.
+pub(super) const GENERATION: HeaderName = HeaderName::from_static("phalanx-generation");
+
+/// An error answer.
+#[derive(Debug)]
+pub(super) struct ApiError {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: ErrorBody,
+}
+
+impl ApiError {
+    fn new(status: StatusCode, code: &str, message: impl Into<String>) -> Self {
+        Self { status, headers: HeaderMap::new(), body: ErrorBody::new(code, message) }
+    }
+
+    fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.insert(name, value);
+        self
+    }
+
+    /// The body was not read to its end, so the connection is of no further use.
+    fn closing(self) -> Self {
+        self.with(CONNECTION, HeaderValue::from_static("close"))
+    }
+
+    pub(super) fn not_found() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", "there is no such resource")
+    }
+
+    pub(super) fn method_not_allowed() -> Self {
+        Self::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "method_not_allowed",
+            "the resource does not have this method",
+        )
+    }
+
+    pub(super) fn forbidden() -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", "this address is not answered here").closing()
+    }
+
+    pub(super) fn unauthorized() -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", "writes need a valid bearer token")
+            .with(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
+    }
+
+    pub(super) fn body_timeout() -> Self {
+        Self::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", "the body did not arrive in time").closing()
+    }
+
+    pub(super) fn body_too_large(limit: usize) -> Self {
+        let message = format!("the body is larger than {limit} bytes");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message).closing()
+    }
+
+    pub(super) fn invalid_body(message: &str, path: Option<String>) -> Self {
+        let mut error = Self::new(StatusCode::BAD_REQUEST, "invalid_body", message);
+        error.body.error.path = path;
+        error
+    }
+
+    pub(super) fn invalid_parameter(name: &str, message: impl Into<String>) -> Self {
+        let mut error = Self::new(StatusCode::BAD_REQUEST, "invalid_parameter", message);
+        error.body = error.body.at(name);
+        error
+    }
+
+    pub(super) fn not_ready(message: &str) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", message)
+    }
+
+    pub(super) fn internal(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
+    }
+}
+
+impl From<Invalid> for ApiError {
+    fn from(invalid: Invalid) -> Self {
+        let mut error = Self::new(StatusCode::BAD_REQUEST, "invalid_field", invalid.message);
+        error.body = error.body.at(invalid.path);
+        error
+    }
+}
+
+impl From<Refused> for ApiError {
+    fn from(refused: Refused) -> Self {
+        let (status, code, present) = match &refused {
+            Refused::Stale { present, .. } => (StatusCode::CONFLICT, "stale_generation", *present),
+            Refused::Conflict { present } => (StatusCode::CONFLICT, "generation_conflict", *present),
+            Refused::Unknown { present, .. } => (StatusCode::NOT_FOUND, "unknown_upstream", *present),
+        };
+        Self::new(status, code, refused.to_string()).with(GENERATION, HeaderValue::from(present))
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        (self.status, self.headers, Json(self.body)).into_response()
+    }
+}

@@ -1,0 +1,98 @@
+//! The admin API: upstreams, heartbeat, metrics and health, on a listener of its own.
+//!
+//! It answers only addresses that are allowed, and writes only with the token. It refuses to wait: heads,
+//! bodies and the reading of answers have deadlines, and connections a limit.
+
+mod auth;
+mod body;
+mod connection;
+mod error;
+mod health;
+mod heartbeat;
+mod upstreams;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use axum::routing::{delete, get};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+use wire::Status;
+
+use self::error::ApiError;
+use crate::config::{self, Config};
+use crate::metrics::Metrics;
+use crate::pool::Pool;
+
+/// The admin API's server.
+pub(crate) struct Admin {
+    api: Arc<Api>,
+}
+
+/// What all requests share.
+pub(crate) struct Api {
+    config: config::Admin,
+    max_upstreams: usize,
+    heartbeat_interval: Duration,
+    pool: Arc<Pool>,
+    metrics: Arc<Metrics>,
+    status: watch::Receiver<Status>,
+}
+
+impl Admin {
+    pub(crate) fn new(
+        config: &Config,
+        pool: Arc<Pool>,
+        metrics: Arc<Metrics>,
+        status: watch::Receiver<Status>,
+    ) -> Self {
+        let api = Api {
+            config: config.admin.clone(),
+            max_upstreams: config.limits.max_upstreams.size(),
+            heartbeat_interval: config.heartbeat.interval_ms.duration(),
+            pool,
+            metrics,
+            status,
+        };
+        Self { api: Arc::new(api) }
+    }
+
+    /// Takes connections for ever.
+    pub(crate) async fn accept(self, listener: TcpListener) {
+        let router = router(&self.api);
+        let places = Arc::new(Semaphore::new(self.api.config.max_connections.size()));
+        loop {
+            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+            match listener.accept().await {
+                Ok((stream, peer)) => {
+                    let timeout = self.api.config.read_timeout_ms.duration();
+                    let served = connection::serve(stream, peer, router.clone(), timeout);
+                    tokio::spawn(async move {
+                        served.await;
+                        drop(place);
+                    });
+                }
+                Err(e) => {
+                    tracing::warn!("cannot accept an admin connection: {e}");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    }
+}
+
+fn router(api: &Arc<Api>) -> Router {
+    Router::new()
+        .route("/v1/upstreams", get(upstreams::list).put(upstreams::put))
+        .route("/v1/upstreams/{*id}", delete(upstreams::remove))
+        .route("/heartbeat", get(heartbeat::stream))
+        .route("/metrics", get(health::metrics))
+        .route("/healthz", get(health::healthz))
+        .route("/readyz", get(health::readyz))
+        .fallback(async || ApiError::not_found())
+        .method_not_allowed_fallback(async || ApiError::method_not_allowed())
+        .layer(from_fn_with_state(Arc::clone(api), auth::only_allowed))
+        .with_state(Arc::clone(api))
+}

@@ -1,0 +1,208 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use wire::{PutUpstreams, Upstream, UpstreamState};
+
+use super::{Attempt, NoUpstream, Pool, Refused, Tried, validate};
+use crate::metrics::{Metrics, Outcome};
+use crate::policy::retry::Failure;
+
+fn pool() -> Pool {
+    Pool::new(Arc::new(Metrics::new(prometheus::Registry::new()).unwrap()))
+}
+
+fn upstream(n: u16) -> Upstream {
+    Upstream {
+        id: format!("host1/svc-{n}"),
+        incarnation: 1,
+        addr: ([10, 0, 0, 1], 8000 + n).into(),
+        weight: 1,
+        state: UpstreamState::Up,
+        backup: false,
+        max_conns: 0,
+    }
+}
+
+fn set(generation: u64, upstreams: impl IntoIterator<Item = Upstream>) -> PutUpstreams {
+    PutUpstreams { generation, upstreams: upstreams.into_iter().collect() }
+}
+
+fn next(pool: &Pool) -> Result<Attempt, NoUpstream> {
+    pool.begin(&Tried::default())
+}
+
+fn id(attempt: &Attempt) -> &str {
+    &attempt.incarnation().id
+}
+
+#[test]
+fn generations() {
+    let pool = pool();
+    assert_eq!(pool.put(set(5, [upstream(1), upstream(2)])), Ok(5));
+    assert_eq!(pool.put(set(4, [])), Err(Refused::Stale { got: 4, present: 5 }));
+    assert_eq!(pool.put(set(5, [upstream(1)])), Err(Refused::Conflict { present: 5 }));
+    assert_eq!(pool.put(set(5, [upstream(2), upstream(1)])), Ok(5), "the order does not matter");
+    let other = Upstream { weight: 2, ..upstream(2) };
+    assert_eq!(pool.put(set(5, [upstream(1), other])), Err(Refused::Conflict { present: 5 }));
+    assert_eq!(pool.set(), set(5, [upstream(1), upstream(2)]));
+
+    assert_eq!(pool.remove("host1/svc-1", 5), Err(Refused::Stale { got: 5, present: 5 }));
+    assert!(matches!(pool.remove("host1/svc-9", 6), Err(Refused::Unknown { present: 5, .. })));
+    assert_eq!(pool.remove("host1/svc-1", 6), Ok(6));
+    assert_eq!(pool.set(), set(6, [upstream(2)]));
+}
+
+#[test]
+fn turns_are_taken_among_those_that_are_up() {
+    let pool = pool();
+    assert_eq!(next(&pool).unwrap_err(), NoUpstream::None);
+    let draining = Upstream { state: UpstreamState::Draining, ..upstream(2) };
+    pool.put(set(1, [upstream(1), draining.clone(), upstream(3)])).unwrap();
+    let got: Vec<String> = (0..4).map(|_| id(&next(&pool).unwrap()).to_owned()).collect();
+    assert_eq!(got.iter().filter(|id| *id == "host1/svc-1").count(), 2);
+    assert_eq!(got.iter().filter(|id| *id == "host1/svc-3").count(), 2);
+    pool.put(set(2, [draining])).unwrap();
+    assert!(!pool.is_usable());
+    assert_eq!(next(&pool).unwrap_err(), NoUpstream::None);
+}
+
+#[test]
+fn a_backup_serves_only_when_no_other_can() {
+    let pool = pool();
+    let backup = Upstream { backup: true, ..upstream(9) };
+    let small = Upstream { max_conns: 1, ..upstream(1) };
+    pool.put(set(1, [backup.clone(), small.clone()])).unwrap();
+    for _ in 0..5 {
+        assert_eq!(id(&next(&pool).unwrap()), "host1/svc-1");
+    }
+    let held = next(&pool).unwrap();
+    assert_eq!(id(&next(&pool).unwrap()), "host1/svc-9");
+    drop(held);
+    assert_eq!(id(&next(&pool).unwrap()), "host1/svc-1");
+    pool.put(set(2, [backup, Upstream { state: UpstreamState::Draining, ..small }])).unwrap();
+    assert_eq!(id(&next(&pool).unwrap()), "host1/svc-9");
+}
+
+#[test]
+fn attempts_in_flight_are_limited_and_survive_a_new_set() {
+    let pool = pool();
+    let limited = Upstream { max_conns: 2, ..upstream(1) };
+    pool.put(set(1, [limited.clone()])).unwrap();
+    let first = next(&pool).unwrap();
+    pool.put(set(2, [limited.clone(), upstream(2)])).unwrap();
+    pool.put(set(3, [limited.clone()])).unwrap();
+    let second = next(&pool).unwrap();
+    assert_eq!(next(&pool).unwrap_err(), NoUpstream::AllFull);
+    assert_eq!(pool.view().upstreams[0].in_flight, 2);
+    first.end(Outcome::Ok);
+    second.end(Outcome::Failed(Failure::Reset));
+    let view = pool.view().upstreams.remove(0);
+    assert_eq!((view.in_flight, view.attempts_total, view.failures_total), (0, 2, 1));
+
+    // A new incarnation begins at zero and has a key of its own; the old one's attempts do not count for it.
+    let old = next(&pool).unwrap();
+    pool.put(set(4, [Upstream { incarnation: 2, ..limited }])).unwrap();
+    let view = pool.view().upstreams.remove(0);
+    assert_eq!((view.in_flight, view.attempts_total, view.failures_total), (0, 0, 0));
+    let new = next(&pool).unwrap();
+    assert_ne!(old.incarnation().key, new.incarnation().key);
+    drop(old);
+    assert_eq!(pool.view().upstreams[0].in_flight, 1);
+}
+
+#[test]
+fn one_that_was_tried_is_not_chosen_again() {
+    let pool = pool();
+    pool.put(set(1, [upstream(1), upstream(2), upstream(3)])).unwrap();
+    for _ in 0..10 {
+        let mut tried = Tried::default();
+        let mut seen = Vec::new();
+        while let Ok(attempt) = pool.begin(&tried) {
+            tried.add(attempt.incarnation());
+            seen.push(id(&attempt).to_owned());
+        }
+        seen.sort();
+        assert_eq!(seen, ["host1/svc-1", "host1/svc-2", "host1/svc-3"]);
+        assert_eq!(pool.begin(&tried).unwrap_err(), NoUpstream::AllTried);
+    }
+}
+
+#[test]
+fn series_of_removed_upstreams_go() {
+    let metrics = Arc::new(Metrics::new(prometheus::Registry::new()).unwrap());
+    let pool = Pool::new(Arc::clone(&metrics));
+    let text = || String::from_utf8(metrics.encode().unwrap()).unwrap();
+    pool.put(set(1, [upstream(1), upstream(2)])).unwrap();
+    let late = next(&pool).unwrap();
+    assert!(text().contains("upstream=\"host1/svc-1\"") && text().contains("upstream=\"host1/svc-2\""));
+    assert!(text().contains("lb_upstreams{state=\"up\"} 2"));
+    pool.put(set(2, [upstream(2)])).unwrap();
+    late.end(Outcome::Ok);
+    assert!(!text().contains("upstream=\"host1/svc-1\"") && text().contains("upstream=\"host1/svc-2\""));
+    assert!(text().contains("lb_generation 2"));
+}
+
+#[test]
+fn invalid_sets_name_the_field() {
+    let one = upstream(1);
+    let check = |second: Upstream| validate(&set(1, [one.clone(), second]), 2).map_err(|e| e.path);
+    let two = upstream(2);
+    assert_eq!(check(two.clone()), Ok(()));
+    let at = |field: &str| Err(format!("upstreams[1].{field}"));
+    for id in ["", "x", "/x", "x/", "a/b/c", "a b/c", "a/b\n", "ä/b", "-a/b", "a/.b"] {
+        assert_eq!(check(Upstream { id: id.to_owned(), ..two.clone() }), at("id"), "{id:?}");
+    }
+    assert_eq!(check(Upstream { id: format!("a/{}", "b".repeat(200)), ..two.clone() }), at("id"));
+    assert_eq!(check(Upstream { id: one.id.clone(), ..two.clone() }), at("id"));
+    assert_eq!(check(Upstream { incarnation: 0, ..two.clone() }), at("incarnation"));
+    assert_eq!(check(Upstream { addr: one.addr, ..two.clone() }), at("addr"));
+    for addr in ["10.0.0.1:0", "0.0.0.0:80", "[::]:80", "224.0.0.1:80"] {
+        assert_eq!(check(Upstream { addr: addr.parse().unwrap(), ..two.clone() }), at("addr"), "{addr}");
+    }
+    for weight in [0, 1001] {
+        assert_eq!(check(Upstream { weight, ..two.clone() }), at("weight"));
+    }
+    assert_eq!(validate(&set(0, []), 2).unwrap_err().path, "generation");
+    assert_eq!(validate(&set(1, (1..4).map(upstream)), 2).unwrap_err().path, "upstreams");
+}
+
+#[derive(Debug, Clone)]
+enum Write {
+    Put(u64, Vec<u16>),
+    Remove(u64, u16),
+}
+
+fn write() -> impl Strategy<Value = Write> {
+    prop_oneof![
+        (1u64..20, prop::collection::btree_set(1u16..5, 0..4))
+            .prop_map(|(generation, ids)| Write::Put(generation, ids.into_iter().collect())),
+        (1u64..20, 1u16..5).prop_map(|(generation, id)| Write::Remove(generation, id)),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn any_writes_do_as_a_map_would(writes in prop::collection::vec(write(), 0..40)) {
+        let pool = pool();
+        let mut generation = 0;
+        let mut model = BTreeMap::new();
+        for write in writes {
+            match write {
+                Write::Put(newer, ids) => {
+                    let wanted: BTreeMap<u16, Upstream> = ids.iter().map(|&n| (n, upstream(n))).collect();
+                    let accepted = pool.put(set(newer, wanted.values().cloned())).is_ok();
+                    prop_assert_eq!(accepted, newer > generation || (newer == generation && wanted == model));
+                    if accepted { (generation, model) = (newer, wanted); }
+                }
+                Write::Remove(newer, n) => {
+                    let accepted = pool.remove(&format!("host1/svc-{n}"), newer).is_ok();
+                    prop_assert_eq!(accepted, newer > generation && model.contains_key(&n));
+                    if accepted { generation = newer; model.remove(&n); }
+                }
+            }
+            prop_assert_eq!(pool.set(), set(generation, model.values().cloned()));
+            prop_assert_eq!(*pool.generations().borrow(), generation);
+        }
+    }
+}
