@@ -488,7 +488,7 @@ impl Core {
                     self.finish_removal(now, addr, "drained", out);
                 }
                 (Phase::Waiting { until }, None) if *until <= now => {
-                    self.begin_life(addr, "trying again", out)
+                    self.begin_life(addr, "trying again", out);
                 }
                 _ => {}
             }

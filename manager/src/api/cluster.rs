@@ -1,0 +1,11 @@
+//! `/v1/cluster`: the cluster as this node sees it.
+
+use axum::Json;
+use axum::extract::State;
+use wire::ClusterView;
+
+use super::{ApiError, Context};
+
+pub(super) async fn show(State(context): State<Context>) -> Result<Json<ClusterView>, ApiError> {
+    Ok(Json(context.driver.cluster().await?))
+}

@@ -1,0 +1,58 @@
+//! Tables for people.
+
+use comfy_table::presets::NOTHING;
+use comfy_table::{Cell, Table};
+use wire::{ClusterView, PeerView, Vm};
+
+/// VMs, one a line.
+pub(super) fn vms(vms: &[Vm]) -> String {
+    let mut table = table(&["VM", "ROLE", "ADDRESS", "STATE", "INCARNATION", "QEMU", "LAST ERROR"]);
+    for vm in vms {
+        table.add_row([
+            vm.id.clone(),
+            vm.role.as_str().to_owned(),
+            vm.addr.to_string(),
+            vm.state.as_str().to_owned(),
+            vm.incarnation.to_string(),
+            vm.qemu_pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string()),
+            vm.last_error.clone().unwrap_or_else(|| "-".to_owned()),
+        ]);
+    }
+    text(&table)
+}
+
+/// A node, its VMs and what it knows of its peers.
+pub(super) fn cluster(view: &ClusterView) -> String {
+    let lb = view.lb.map_or_else(|| "not ready".to_owned(), |lb| format!("http://{lb}"));
+    let head = format!(
+        "node {}   vms run under {}   load balancer {lb} (upstream generation {})",
+        view.node, view.accel, view.lb_generation
+    );
+    let mut peers = table(&["PEER", "API", "HEARD", "LOAD BALANCER", "SERVICES"]);
+    for peer in &view.peers {
+        peers.add_row(row(peer));
+    }
+    format!("{head}\n\n{}\n\n{}", vms(&view.vms), text(&peers))
+}
+
+fn row(peer: &PeerView) -> [String; 5] {
+    let services: Vec<_> = peer.services.iter().map(|service| service.id.as_str()).collect();
+    [
+        peer.node.clone(),
+        peer.api.to_string(),
+        peer.heard_ms_ago
+            .map_or_else(|| "never".to_owned(), |ms| format!("{}.{:03} s ago", ms / 1_000, ms % 1_000)),
+        peer.lb.map_or_else(|| "-".to_owned(), |lb| lb.to_string()),
+        if services.is_empty() { "-".to_owned() } else { services.join(" ") },
+    ]
+}
+
+fn table(head: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(NOTHING).set_header(head.iter().map(Cell::new));
+    table
+}
+
+fn text(table: &Table) -> String {
+    table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
+}

@@ -1,0 +1,155 @@
+//! What a manager keeps on disk, and the lock that keeps a second manager away.
+//!
+//! The file is replaced as a whole (write, fsync, rename, fsync of the folder), so a crash leaves the old or
+//! the new one. A file that cannot be understood is kept aside and reported, never overwritten unseen: what
+//! runs is adopted from libvirt without it.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, Write};
+use std::path::{Path, PathBuf};
+
+use manager_core::Desired;
+use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
+
+const STATE_FILE: &str = "manager.json";
+const LOCK_FILE: &str = "manager.lock";
+/// A pool has at most 65533 addresses; a state file is smaller than this.
+const STATE_MAX_BYTES: u64 = 32 << 20;
+
+/// Why the disk could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Another manager works on the same node.
+    #[error("another manager{owner} runs on this node already (it holds {path})", owner = owner(*.pid))]
+    Locked {
+        /// The lock.
+        path: PathBuf,
+        /// The other's process id, if it could be read.
+        pid: Option<u32>,
+    },
+    /// A file operation failed.
+    #[error("cannot {what} {path}: {source}")]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+}
+
+fn owner(pid: Option<u32>) -> String {
+    pid.map_or_else(String::new, |pid| format!(" (pid {pid})"))
+}
+
+fn io<'a>(what: &'static str, path: &'a Path) -> impl FnOnce(std::io::Error) -> Error + use<'a> {
+    move |source| Error::Io { what, path: path.to_owned(), source }
+}
+
+/// The right to be this node's manager, for as long as it is held. The kernel takes it back from a process that
+/// dies, however it dies.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Takes the lock in `runtime_dir`, which is created if it is missing.
+    ///
+    /// # Errors
+    /// If another process holds it, or the folder cannot be used.
+    pub fn acquire(runtime_dir: &Path) -> Result<Self, Error> {
+        std::fs::create_dir_all(runtime_dir).map_err(io("create", runtime_dir))?;
+        let path = runtime_dir.join(LOCK_FILE);
+        let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+        let mut file = open.map_err(io("open", &path))?;
+        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+            let mut text = String::new();
+            let read = file.read_to_string(&mut text);
+            let pid = read.ok().and_then(|_| text.trim().parse().ok());
+            return Err(Error::Locked { path, pid });
+        }
+        // The number is a courtesy to whoever is kept out; the lock holds without it.
+        let _ = file
+            .set_len(0)
+            .and_then(|()| file.rewind())
+            .and_then(|()| writeln!(file, "{}", std::process::id()));
+        Ok(Self { _file: file })
+    }
+}
+
+/// Everything that survives a restart.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct State {
+    /// Grows with each start of the manager.
+    pub boot: u64,
+    /// The VMs there should be.
+    pub desired: Desired,
+}
+
+/// The state file of one manager.
+#[derive(Debug, Clone)]
+pub struct Disk {
+    dir: PathBuf,
+}
+
+impl Disk {
+    /// The state file in `state_dir`.
+    pub fn new(state_dir: &Path) -> Self {
+        Self { dir: state_dir.to_owned() }
+    }
+
+    /// Reads the state; a file that is missing or cannot be understood is the empty state.
+    pub fn load(&self) -> State {
+        let path = self.dir.join(STATE_FILE);
+        match read(&path) {
+            Ok(Some(state)) => state,
+            Ok(None) => State::default(),
+            Err(error) => {
+                let aside = path.with_extension("json.bad");
+                let kept = std::fs::rename(&path, &aside).is_ok();
+                tracing::error!(%error, path = %path.display(), kept_aside = kept, "state file unusable; starting without");
+                State::default()
+            }
+        }
+    }
+
+    /// Replaces the state. Blocks for as long as the disk takes.
+    ///
+    /// # Errors
+    /// If the disk refuses; the old state is still there then.
+    pub fn store(&self, state: &State) -> Result<(), Error> {
+        let path = self.dir.join(STATE_FILE);
+        let temporary = self.dir.join(".manager.json.new");
+        std::fs::create_dir_all(&self.dir).map_err(io("create", &self.dir))?;
+        let text =
+            serde_json::to_vec_pretty(state).map_err(std::io::Error::other).map_err(io("encode", &path))?;
+        let written = File::create(&temporary).and_then(|mut file| {
+            file.write_all(&text)?;
+            file.sync_all()
+        });
+        if let Err(source) = written {
+            let _ = std::fs::remove_file(&temporary);
+            return Err(Error::Io { what: "write", path, source });
+        }
+        std::fs::rename(&temporary, &path).map_err(io("replace", &path))?;
+        File::open(&self.dir).and_then(|dir| dir.sync_all()).map_err(io("sync", &self.dir))
+    }
+}
+
+fn read(path: &Path) -> Result<Option<State>, std::io::Error> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut text = Vec::new();
+    file.take(STATE_MAX_BYTES).read_to_end(&mut text)?;
+    Ok(Some(serde_json::from_slice(&text)?))
+}
+
+#[cfg(test)]
+mod tests;

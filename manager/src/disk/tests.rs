@@ -1,0 +1,62 @@
+use manager_core::{Desired, DesiredVm};
+use wire::Role;
+
+use super::{Disk, Error, Lock, State};
+
+fn state(boot: u64) -> State {
+    let vm = DesiredVm {
+        id: "host1/svc-3".to_owned(),
+        role: Role::Service,
+        addr: "10.77.11.3".parse().unwrap(),
+        incarnation: 4,
+        removing: false,
+    };
+    State { boot, desired: Desired { vms: vec![vm], retired: [("10.77.11.4".parse().unwrap(), 7)].into() } }
+}
+
+#[test]
+fn what_is_stored_is_loaded() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Disk::new(&dir.path().join("made/on/demand"));
+    assert_eq!(disk.load(), State::default());
+    for boot in [1, 2] {
+        disk.store(&state(boot)).unwrap();
+        assert_eq!(disk.load(), state(boot));
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_understood_is_kept_aside() {
+    for text in ["", "{", "{\"boot\": 1}", "{\"boot\": 1, \"desired\": {\"vms\": []}, \"more\": 1}"] {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("manager.json"), text).unwrap();
+        let disk = Disk::new(dir.path());
+        assert_eq!(disk.load(), State::default(), "{text}");
+        assert_eq!(std::fs::read_to_string(dir.path().join("manager.json.bad")).unwrap(), text);
+        disk.store(&state(1)).unwrap();
+        assert_eq!(disk.load(), state(1));
+    }
+}
+
+#[test]
+fn a_disk_that_refuses_keeps_the_old_state() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Disk::new(dir.path());
+    disk.store(&state(1)).unwrap();
+    // A folder in the temporary file's place stops even root.
+    std::fs::create_dir(dir.path().join(".manager.json.new")).unwrap();
+    let error = disk.store(&state(2)).unwrap_err();
+    assert!(matches!(error, Error::Io { what: "write", .. }), "{error}");
+    assert_eq!(disk.load(), state(1));
+}
+
+#[test]
+fn the_second_manager_is_told_of_the_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let runtime = dir.path().join("run");
+    let first = Lock::acquire(&runtime).unwrap();
+    let error = Lock::acquire(&runtime).unwrap_err();
+    assert!(error.to_string().contains(&format!("(pid {})", std::process::id())), "{error}");
+    drop(first);
+    Lock::acquire(&runtime).unwrap();
+}

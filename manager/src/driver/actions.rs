@@ -1,0 +1,189 @@
+//! Does what the core asks for, each thing in a task of its own.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use manager_core::slot::DomainRef;
+use manager_core::{Action, Event, Transition};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::{debug, error, info, warn};
+use wire::{Role, VmState};
+
+use super::{Driver, guest};
+use crate::hypervisor::{DomainMeta, DomainSpec, ProcessId, RunningDomain};
+use crate::identity::Purpose;
+use crate::net::vm_mac;
+use crate::push::client::Client;
+use crate::push::{lb, peer};
+use crate::stream::Stream;
+
+impl Driver {
+    pub(super) fn execute(&mut self, action: Action) {
+        match action {
+            Action::Create { id, role, addr, incarnation } => self.create(id, role, addr, incarnation),
+            Action::Destroy(domain) => self.destroy(domain),
+            Action::Watch { domain, id, incarnation, fresh } => self.watch(domain, id, incarnation, fresh),
+            Action::Connect { id, incarnation, role, addr } => self.connect(id, incarnation, role, addr),
+            Action::Disconnect { id } => drop(self.streams.remove(&id)),
+            Action::Release { addr } => self.release(addr),
+            Action::Log(transition) => log(&transition),
+        }
+    }
+
+    fn create(&mut self, id: String, role: Role, addr: Ipv4Addr, incarnation: u64) {
+        self.begun.insert(id.clone(), (incarnation, Instant::now()));
+        self.parts.metrics.creations.with_label_values(&[role.as_str()]).inc();
+        let Some(hypervisor) = self.hypervisor.clone() else { return };
+        let (net, metrics, handle) =
+            (Arc::clone(&self.parts.net), Arc::clone(&self.parts.metrics), self.handle.clone());
+        let node = self.parts.config.node.clone();
+        tokio::spawn(async move {
+            let mac = vm_mac(addr, incarnation);
+            let meta = DomainMeta { node, id: id.clone(), role, addr, incarnation };
+            let spec = DomainSpec { name: domain_name(&id, incarnation), meta, mac };
+            // The neighbour entry is set first: from here on no packet reaches an older life.
+            let outcome = match net.set_vm(addr, mac).await {
+                Ok(()) => hypervisor.create(spec).await.map_err(|error| error.to_string()),
+                Err(error) => Err(error.to_string()),
+            };
+            let event = match outcome {
+                Ok(running) => Event::Created { id, incarnation, domain: running.into() },
+                Err(error) => {
+                    metrics.creation_failures.with_label_values(&[role.as_str()]).inc();
+                    Event::CreateFailed { id, incarnation, error }
+                }
+            };
+            handle.event(event).await;
+        });
+    }
+
+    fn destroy(&self, domain: DomainRef) {
+        let Some(hypervisor) = self.hypervisor.clone() else { return };
+        let handle = self.handle.clone();
+        tokio::spawn(async move {
+            let process = process(&domain);
+            let name = domain.name;
+            let event = match hypervisor.destroy(&name, Some(process)).await {
+                Ok(()) => Event::Destroyed { domain: name },
+                Err(error) => {
+                    warn!(domain = %name, %error, "cannot destroy; trying again");
+                    Event::DestroyFailed { domain: name }
+                }
+            };
+            handle.event(event).await;
+        });
+    }
+
+    fn watch(&self, domain: DomainRef, id: String, incarnation: u64, fresh: bool) {
+        let Some(hypervisor) = &self.hypervisor else { return };
+        let socket = hypervisor.guest_socket(&domain.name);
+        let vm = self.core.vms().into_iter().find(|vm| vm.id == id);
+        let Some(vm) = vm else { return };
+        if !fresh {
+            let (net, addr) = (Arc::clone(&self.parts.net), vm.addr);
+            tokio::spawn(async move {
+                if let Err(error) = net.set_vm(addr, vm_mac(addr, incarnation)).await {
+                    warn!(%addr, %error, "cannot set the neighbour entry of an adopted VM");
+                }
+            });
+        }
+        let secret = self.parts.secret.clone();
+        let config = Arc::clone(&self.parts.config);
+        let identity = move || super::identity::of(&config, &secret, &vm, incarnation);
+        let handle = self.handle.clone();
+        tokio::spawn(async move {
+            let talk = guest::talk(socket, id, incarnation, identity, handle.clone());
+            tokio::select! {
+                outcome = crate::hypervisor::exited(process(&domain)) => {
+                    if let Err(error) = outcome {
+                        // Heartbeats still tell; only later.
+                        error!(domain = %domain.name, %error, "cannot watch QEMU's process");
+                        return;
+                    }
+                }
+                () = talk => {}
+            }
+            handle.event(Event::Exited { domain: domain.name }).await;
+        });
+    }
+
+    fn connect(&mut self, id: String, incarnation: u64, role: Role, addr: Ipv4Addr) {
+        let port = match role {
+            Role::Lb => self.parts.config.lb.admin_port,
+            Role::Service => self.parts.config.service.port,
+        };
+        let handle = self.handle.clone();
+        let key = id.clone();
+        let follow = async move {
+            let end = match Stream::open(SocketAddr::from((addr, port))).await {
+                Ok(mut stream) => loop {
+                    match stream.next().await {
+                        Ok(heartbeat) => handle.beat(id.clone(), incarnation, heartbeat).await,
+                        Err(error) => break error,
+                    }
+                },
+                Err(error) => error,
+            };
+            debug!(id, incarnation, reason = %end, "heartbeat connection ended");
+            handle.event(Event::StreamLost { id, incarnation }).await;
+        };
+        // Replacing the handle aborts the connection that was there.
+        self.streams.insert(key, AbortOnDropHandle::new(tokio::spawn(follow)));
+    }
+
+    fn release(&self, addr: Ipv4Addr) {
+        let net = Arc::clone(&self.parts.net);
+        let taken = self.core.vms().iter().any(|vm| vm.addr == addr);
+        tokio::spawn(async move {
+            if !taken && let Err(error) = net.remove_vm(addr).await {
+                warn!(%addr, %error, "cannot remove a neighbour entry");
+            }
+        });
+    }
+
+    pub(super) fn spawn_pushers(&mut self) -> Vec<AbortOnDropHandle<()>> {
+        let config = &self.parts.config;
+        let (accepted, lb_accepted) = watch::channel(0);
+        self.lb_accepted = lb_accepted;
+        let token = self.parts.secret.token(Purpose::LbAdmin { node: &config.node });
+        let metrics = || Arc::clone(&self.parts.metrics);
+        let work = self.lb.subscribe();
+        let lb = lb::run(work, accepted, config.lb.admin_port, token, self.handle.clone(), metrics());
+        let peers = config.peers.iter().map(|peer| {
+            let token = self.parts.secret.token(Purpose::Peer);
+            let client = Client::new(SocketAddr::V4(peer.api), Some(token), peer::EXCHANGE_TIMEOUT);
+            let (node, name) = (config.node.clone(), peer.node.clone());
+            tokio::spawn(peer::run(node, name, client, self.account.subscribe(), metrics()))
+        });
+        let tasks = std::iter::once(tokio::spawn(lb)).chain(peers);
+        tasks.map(AbortOnDropHandle::new).collect()
+    }
+}
+
+/// A name libvirt takes, another one for each life.
+fn domain_name(id: &str, incarnation: u64) -> String {
+    format!("{}.{incarnation}", id.replace('/', "-"))
+}
+
+const fn process(domain: &DomainRef) -> ProcessId {
+    ProcessId { pid: domain.pid, start_time: domain.start_time }
+}
+
+impl From<RunningDomain> for DomainRef {
+    fn from(running: RunningDomain) -> Self {
+        let ProcessId { pid, start_time } = running.process;
+        Self { name: running.name, pid, start_time }
+    }
+}
+
+fn log(transition: &Transition) {
+    let Transition { id, incarnation, from, to, reason } = transition;
+    let word = |state: &Option<VmState>| state.map_or("none", VmState::as_str);
+    info!(id, incarnation, from = word(from), to = word(to), reason, "vm");
+}
+
+/// How long a task that watches a guest waits before it opens the port again.
+pub(super) const REOPEN: Duration = Duration::from_secs(1);

@@ -1,0 +1,73 @@
+//! The talk with PID 1 of one VM, for as long as the VM lives.
+//!
+//! The VM says that it waits, and is told who it is; later it says when its program was started or ended. The
+//! talk is opened again whenever it breaks: a VM can be without it, but a manager that knows that a program has
+//! just started need not guess when to connect.
+
+use std::path::PathBuf;
+
+use manager_core::Event;
+use tracing::{debug, info, warn};
+use wire::{FromGuest, Identity, ToGuest};
+
+use super::Handle;
+use super::actions::REOPEN;
+use crate::hypervisor::guest;
+
+/// Talks until it is dropped.
+pub(super) async fn talk(
+    socket: PathBuf,
+    id: String,
+    incarnation: u64,
+    identity: impl Fn() -> Identity,
+    driver: Handle,
+) {
+    // One for the whole life: a VM that says twice that it waits is told twice the same.
+    let mut assign = None;
+    loop {
+        match guest::connect(&socket).await {
+            Ok(mut port) => {
+                while let Some(line) = next(&mut port, &id, incarnation).await {
+                    if let FromGuest::Waiting(_) = line {
+                        let assign = assign.get_or_insert_with(|| ToGuest::Assign(Box::new(identity())));
+                        if let Err(error) = port.send(assign).await {
+                            warn!(id, incarnation, %error, "cannot tell the VM its identity");
+                            break;
+                        }
+                    }
+                    hear(&id, incarnation, line, &driver).await;
+                }
+                debug!(id, incarnation, "the VM's port was closed");
+            }
+            Err(error) => debug!(id, incarnation, %error, "cannot open the VM's port"),
+        }
+        tokio::time::sleep(REOPEN).await;
+    }
+}
+
+/// The next line, or none when the port is of no more use.
+async fn next(port: &mut guest::GuestPort, id: &str, incarnation: u64) -> Option<FromGuest> {
+    port.recv().await.unwrap_or_else(|error| {
+        debug!(id, incarnation, %error, "the VM's port failed");
+        None
+    })
+}
+
+async fn hear(id: &str, incarnation: u64, line: FromGuest, driver: &Handle) {
+    match line {
+        FromGuest::Waiting(stages) => debug!(id, incarnation, ?stages, "waits for its identity"),
+        FromGuest::Assigned { .. } => debug!(id, incarnation, "took its identity"),
+        FromGuest::Rejected { message } => {
+            let event = Event::GuestRefused { id: id.to_owned(), incarnation, error: message };
+            driver.event(event).await;
+        }
+        FromGuest::Started { pid, restarts, stages } => {
+            info!(id, incarnation, pid, restarts, ?stages, "program started");
+            driver.event(Event::GuestStarted { id: id.to_owned(), incarnation }).await;
+        }
+        FromGuest::Exited { status, backoff_ms } => {
+            warn!(id, incarnation, status, backoff_ms, "program ended; the VM starts it again");
+        }
+        FromGuest::Draining => info!(id, incarnation, "the VM drains"),
+    }
+}

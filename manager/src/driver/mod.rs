@@ -1,0 +1,302 @@
+//! The loop between the core and the world: wait, feed, compare, flush.
+//!
+//! One task owns the core, so decisions are made one after the other on one state. Everything that can take
+//! time - libvirt, sockets, the disk - runs in tasks of its own that send their outcome back as events. The
+//! loop itself never waits for any of them.
+
+mod actions;
+#[cfg(test)]
+pub(crate) mod fake;
+mod guest;
+mod handle;
+mod identity;
+mod reads;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use manager_core::{Action, Core, Desired, Event, Observed, Time};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::warn;
+use wire::{Heartbeat, PeerAck, PeerService, PeerServices, Vm};
+
+pub use self::handle::{Handle, RequestError};
+use crate::config::Config;
+use crate::disk::State;
+use crate::hypervisor::Hypervisor;
+use crate::identity::Secret;
+use crate::metrics::Metrics;
+use crate::net::Net;
+use crate::push::lb;
+
+/// Messages that may wait for the loop. Each is handled in microseconds; a full queue means that the machine is
+/// starved, and then senders wait.
+const QUEUE: usize = 1_024;
+
+/// After this many messages in a row the loop looks at the clock, so that a flood cannot delay a verdict.
+const BATCH: usize = 64;
+
+type Reply<T> = oneshot::Sender<Result<T, RequestError>>;
+
+/// What the loop is told.
+enum Message {
+    /// libvirt has been reached: what runs, and what should.
+    Ready {
+        hypervisor: Hypervisor,
+        running: Vec<Observed>,
+        desired: Desired,
+    },
+    /// For the core.
+    Event(Event),
+    /// An event of a heartbeat stream.
+    Beat {
+        id: String,
+        incarnation: u64,
+        heartbeat: Heartbeat,
+    },
+    /// What the load balancer routes to; answered once the core knows it.
+    LbRoutes(Vec<PeerService>, oneshot::Sender<()>),
+    Create(wire::CreateVm, Reply<Vm>),
+    Remove(String, Reply<Vm>),
+    Account(String, PeerServices, Reply<PeerAck>),
+    Vms(Reply<Vec<Vm>>),
+    Cluster(Reply<wire::ClusterView>),
+}
+
+/// What the driver works with.
+pub struct Parts {
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// The cluster's secret.
+    pub secret: Secret,
+    /// The host's network.
+    pub net: Arc<Net>,
+    /// The series to keep.
+    pub metrics: Arc<Metrics>,
+    /// This start's number.
+    pub boot: u64,
+    /// The state to be written, with its revision; read by the task that writes.
+    pub state: watch::Sender<(u64, State)>,
+}
+
+/// The loop's state beside the core.
+pub struct Driver {
+    core: Core,
+    parts: Parts,
+    started: Instant,
+    messages: mpsc::Receiver<Message>,
+    handle: Handle,
+    hypervisor: Option<Hypervisor>,
+    streams: HashMap<String, AbortOnDropHandle<()>>,
+    /// Requests that are answered when their revision is on disk.
+    pending: BTreeMap<u64, Vec<(Reply<Vm>, Vm)>>,
+    /// When the present life of each id began, until its first heartbeat.
+    begun: HashMap<String, (u64, Instant)>,
+    account: watch::Sender<Arc<PeerServices>>,
+    lb: watch::Sender<lb::Work>,
+    lb_accepted: watch::Receiver<u64>,
+    pushers: Vec<AbortOnDropHandle<()>>,
+}
+
+/// A driver, and the handle by which it is spoken to.
+///
+/// # Errors
+/// If the configuration's pool is no pool.
+pub fn new(parts: Parts) -> Result<(Driver, Handle), crate::config::Error> {
+    let (sender, messages) = mpsc::channel(QUEUE);
+    let handle = Handle::new(sender);
+    let core = Core::new(Time::default(), parts.config.core()?);
+    let empty = PeerServices { boot: parts.boot, revision: 0, lb: None, services: Vec::new() };
+    let driver = Driver {
+        core,
+        parts,
+        started: Instant::now(),
+        messages,
+        handle: handle.clone(),
+        hypervisor: None,
+        streams: HashMap::new(),
+        pending: BTreeMap::new(),
+        begun: HashMap::new(),
+        account: watch::channel(Arc::new(empty)).0,
+        lb: watch::channel(lb::Work::default()).0,
+        lb_accepted: watch::channel(0).1,
+        pushers: Vec::new(),
+    };
+    Ok((driver, handle))
+}
+
+impl Driver {
+    /// Runs until `stop` is cancelled. VMs, routes and neighbour entries stay as they are then.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut actions = Vec::new();
+        loop {
+            let deadline = self.started + Duration::from_millis(self.core.next_deadline().as_millis());
+            tokio::select! {
+                () = stop.cancelled() => return,
+                message = self.messages.recv() => match message {
+                    Some(message) => self.take_batch(message, &mut actions),
+                    None => return,
+                },
+                () = tokio::time::sleep_until(deadline) => {}
+            }
+            if self.core.next_deadline() <= self.now() {
+                self.core.step(self.now(), Event::Tick, &mut actions);
+            }
+            for action in actions.drain(..) {
+                self.execute(action);
+            }
+            self.tell_others();
+        }
+    }
+
+    fn now(&self) -> Time {
+        Time::from_millis(u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+
+    fn take_batch(&mut self, first: Message, out: &mut Vec<Action>) {
+        self.take(first, out);
+        for _ in 1..BATCH {
+            match self.messages.try_recv() {
+                Ok(message) => self.take(message, out),
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn take(&mut self, message: Message, out: &mut Vec<Action>) {
+        let now = self.now();
+        match message {
+            Message::Ready { hypervisor, running, desired } => {
+                self.hypervisor = Some(hypervisor);
+                self.core.step(now, Event::Inventory { running, desired }, out);
+                self.forget_stale_neighbours();
+                self.start_pushing();
+            }
+            Message::Event(event) => self.event(now, event, out),
+            Message::Beat { id, incarnation, heartbeat } => self.beat(now, id, incarnation, &heartbeat, out),
+            Message::LbRoutes(services, done) => {
+                self.core.step(now, Event::LbRoutes(services), out);
+                self.tell_others();
+                let _ = done.send(());
+            }
+            Message::Create(request, reply) => match self.core.create(request.addr) {
+                Ok(accepted) => self.pending.entry(accepted.revision).or_default().push((reply, accepted.vm)),
+                Err(error) => drop(reply.send(Err(error.into()))),
+            },
+            Message::Remove(id, reply) => match self.core.remove(&id) {
+                Ok(accepted) => self.pending.entry(accepted.revision).or_default().push((reply, accepted.vm)),
+                Err(error) => drop(reply.send(Err(error.into()))),
+            },
+            Message::Account(node, account, reply) => {
+                let merged = self.core.account_of(now, &node, account);
+                let _ = reply.send(merged.map(manager_core::peers::Merge::ack).map_err(Into::into));
+            }
+            Message::Vms(reply) => drop(reply.send(Ok(self.core.vms()))),
+            Message::Cluster(reply) => drop(reply.send(Ok(self.cluster_view(now)))),
+        }
+    }
+
+    fn event(&mut self, now: Time, event: Event, out: &mut Vec<Action>) {
+        let settled = match &event {
+            Event::Persisted { revision } => Some((*revision, true)),
+            Event::PersistFailed { revision } => Some((*revision, false)),
+            _ => None,
+        };
+        if let Event::Created { id, incarnation, .. } = &event
+            && let Some((begun, at)) = self.begun.get(id)
+            && begun == incarnation
+        {
+            self.parts.metrics.create_seconds.observe(at.elapsed().as_secs_f64());
+        }
+        self.core.step(now, event, out);
+        if let Some((revision, written)) = settled {
+            let later = self.pending.split_off(&(revision + 1));
+            for (reply, vm) in std::mem::replace(&mut self.pending, later).into_values().flatten() {
+                let _ = reply.send(if written { Ok(vm) } else { Err(RequestError::Disk) });
+            }
+        }
+    }
+
+    fn beat(
+        &mut self,
+        now: Time,
+        id: String,
+        incarnation: u64,
+        heartbeat: &Heartbeat,
+        out: &mut Vec<Action>,
+    ) {
+        if let Some((begun, at)) = self.begun.get(&id)
+            && *begun == incarnation
+        {
+            self.parts.metrics.boot_seconds.observe(at.elapsed().as_secs_f64());
+            self.begun.remove(&id);
+        }
+        if self.core.lb_target().is_some_and(|lb| lb.id == id && lb.incarnation == incarnation) {
+            self.lb.send_if_modified(|work| {
+                std::mem::replace(&mut work.reported, heartbeat.generation) != heartbeat.generation
+            });
+        }
+        self.core.step(now, Event::Beat { id, incarnation, status: heartbeat.status }, out);
+    }
+
+    /// Compares what others were told last with what is so now.
+    fn tell_others(&mut self) {
+        if !self.core.ready() {
+            return;
+        }
+        self.parts.metrics.count_vms(&self.core.vms());
+        self.parts.metrics.lb_generation.set(i64::try_from(*self.lb_accepted.borrow()).unwrap_or(i64::MAX));
+
+        let (target, upstreams) = (self.core.lb_target(), self.core.upstreams());
+        self.lb.send_if_modified(|work| {
+            if work.target == target && *work.upstreams == upstreams {
+                return false;
+            }
+            if work.target != target {
+                work.reported = None;
+            }
+            work.target = target;
+            work.upstreams = Arc::new(upstreams);
+            true
+        });
+
+        let account = self.core.account();
+        self.account.send_if_modified(|told| {
+            // The first account of a boot is revision 1, even if it is empty.
+            if told.revision > 0 && told.services == account.services && told.lb == account.lb {
+                return false;
+            }
+            *told = Arc::new(PeerServices { boot: told.boot, revision: told.revision + 1, ..account });
+            true
+        });
+
+        let revision = self.core.desired_revision();
+        if self.parts.state.borrow().0 != revision {
+            let (_, desired) = self.core.desired();
+            self.parts.state.send_replace((revision, State { boot: self.parts.boot, desired }));
+        }
+    }
+
+    fn start_pushing(&mut self) {
+        self.tell_others();
+        self.pushers = self.spawn_pushers();
+    }
+
+    /// Neighbour entries of an earlier start, at addresses that no VM has now.
+    fn forget_stale_neighbours(&self) {
+        let net = Arc::clone(&self.parts.net);
+        let kept: Vec<_> = self.core.vms().iter().map(|vm| vm.addr).collect();
+        tokio::spawn(async move {
+            let Ok(installed) = net.vms().await else { return };
+            for (addr, _) in installed.into_iter().filter(|(addr, _)| !kept.contains(addr)) {
+                if let Err(error) = net.remove_vm(addr).await {
+                    warn!(%addr, %error, "cannot remove a stale neighbour entry");
+                }
+            }
+        });
+    }
+}

@@ -1,0 +1,336 @@
+//! The host's network: the bridge its VMs are plugged into, the routes to the peers' pools, and a permanent
+//! neighbour entry per VM.
+//!
+//! Nothing is bridged into the LAN and nothing is translated; the host routes. [`Net::ensure`] looks, compares
+//! ([`plan`]) and repairs, as often as one likes, and it repairs only what is ours: other people's routes,
+//! addresses and devices are reported as [`Conflict`]s and left alone. Packet filters are not looked at.
+//!
+//! Calls are made in the network namespace of the thread that called [`Net::open`].
+
+pub mod mac;
+mod netlink;
+pub mod plan;
+mod sysctl;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use ipnet::Ipv4Net;
+use nix::errno::Errno;
+use tokio::sync::Mutex;
+use tracing::{debug, info};
+
+pub use mac::{MacAddr, bridge_mac, vm_mac};
+pub use plan::{Change, Conflict, ROUTE_PROTOCOL};
+use plan::{Desired, Observed};
+pub use sysctl::Sysctl;
+
+/// The kernel answers in microseconds; longer than this, an answer was lost.
+const NETLINK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The kernel's limit for an interface's name, in bytes.
+const MAX_INTERFACE_NAME: usize = 15;
+
+/// What the host's network shall be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// The LAN interface, through which the peers are reached.
+    pub interface: String,
+    /// The name of the bridge to make.
+    pub bridge: String,
+    /// The addresses of this host's VMs.
+    pub pool: Ipv4Net,
+    /// The host's address on the bridge: one of the pool's.
+    pub host_addr: Ipv4Addr,
+    /// The peers' pools.
+    pub peers: Vec<PeerRoute>,
+}
+
+/// Where a peer's VMs are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PeerRoute {
+    /// The peer's pool.
+    pub pool: Ipv4Net,
+    /// The peer's address on the LAN.
+    pub via: Ipv4Addr,
+}
+
+/// What [`Net::ensure`] found and did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// The steps that were needed, in the order they were made. Empty when all was well.
+    pub applied: Vec<Change>,
+    /// What of others is in the way, and was left alone. It is found again each time, so report it once.
+    pub conflicts: Vec<Conflict>,
+}
+
+/// Why the host's network is not as it should be.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A setting that can never work.
+    #[error("network.{field}: {message}")]
+    Invalid {
+        /// The setting.
+        field: &'static str,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// The LAN interface is missing or down. Everything that does not need it was done.
+    #[error("{0}")]
+    Interface(Conflict),
+    /// The netlink socket cannot be opened.
+    #[error("cannot open a netlink socket: {0}")]
+    Open(#[source] io::Error),
+    /// The kernel's state cannot be read.
+    #[error("cannot read the network's state: {0}")]
+    Observe(#[source] io::Error),
+    /// The kernel refused a step. Those that do not depend on it were made.
+    #[error("cannot {step}: {source}")]
+    Apply {
+        /// The step.
+        step: Box<Change>,
+        /// The kernel's reason.
+        source: io::Error,
+    },
+    /// The bridge does not exist; [`Net::ensure`] makes it.
+    #[error("there is no bridge {0:?} (yet)")]
+    NoBridge(String),
+    /// The address is not one for VMs.
+    #[error("{0} is not an address for VMs: it has to be of the pool {1}, and not the host's")]
+    NotInPool(Ipv4Addr, Ipv4Net),
+    /// The kernel did not answer in time.
+    #[error("the kernel did not answer a netlink request within {} s", NETLINK_TIMEOUT.as_secs())]
+    Timeout,
+}
+
+/// The host's network. One per process: its calls take turns.
+pub struct Net {
+    settings: Settings,
+    handle: rtnetlink::Handle,
+    connection: tokio::task::JoinHandle<()>,
+    desired: Mutex<Desired>,
+}
+
+impl Net {
+    /// Checks the settings and takes over the neighbour entries that an earlier process installed.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for settings that can never work, and errors of the netlink socket. A missing
+    /// interface is no error here.
+    pub async fn open(settings: Settings) -> Result<Self, Error> {
+        check(&settings)?;
+        let (connection, handle, _) = rtnetlink::new_connection().map_err(Error::Open)?;
+        let connection = tokio::spawn(connection);
+        let desired = Desired {
+            interface: settings.interface.clone(),
+            bridge: settings.bridge.clone(),
+            bridge_mac: bridge_mac(settings.host_addr),
+            addr: Ipv4Net::new_assert(settings.host_addr, settings.pool.prefix_len()),
+            routes: settings.peers.iter().map(|peer| (peer.pool.trunc(), peer.via)).collect(),
+            vms: BTreeMap::new(),
+        };
+        let net = Self { settings, handle, connection, desired: Mutex::new(desired) };
+        let vms = match net.installed().await {
+            Ok(vms) => vms,
+            Err(Error::NoBridge(_)) => BTreeMap::new(),
+            Err(e) => return Err(e),
+        };
+        net.desired.lock().await.vms = vms.into_iter().filter(|(addr, _)| net.is_vm_addr(*addr)).collect();
+        Ok(net)
+    }
+
+    /// Makes the network what it should be; does nothing if it is already. To be called at the start and then
+    /// every few seconds: interfaces come and go, and administrators make mistakes.
+    ///
+    /// # Errors
+    /// [`Error::Interface`] and [`Error::Apply`] after having done all that could be done, the others at once.
+    pub async fn ensure(&self) -> Result<Changes, Error> {
+        let desired = self.desired.lock().await;
+        let observed = self.observe(&desired).await?;
+        let (steps, conflicts) = plan::plan(&desired, &observed);
+        let applied = self.apply_all(&desired, steps).await?;
+        let lan = |c: &&Conflict| matches!(c, Conflict::InterfaceMissing(_) | Conflict::InterfaceDown(_));
+        match conflicts.iter().find(lan) {
+            Some(conflict) => Err(Error::Interface(conflict.clone())),
+            None => Ok(Changes { applied, conflicts }),
+        }
+    }
+
+    /// Directs the packets for `addr` to `mac` from now on, without any ARP.
+    ///
+    /// # Errors
+    /// [`Error::NotInPool`] changes nothing. After any other error the entry is remembered and the next
+    /// [`Net::ensure`] installs it.
+    pub async fn set_vm(&self, addr: Ipv4Addr, mac: MacAddr) -> Result<(), Error> {
+        if !self.is_vm_addr(addr) {
+            return Err(Error::NotInPool(addr, self.settings.pool));
+        }
+        let mut desired = self.desired.lock().await;
+        desired.vms.insert(addr, mac);
+        self.apply(&desired, Change::SetNeighbour(addr, mac)).await
+    }
+
+    /// Forgets where `addr` is. An address that has no entry is no error.
+    ///
+    /// # Errors
+    /// When the kernel refuses; the next [`Net::ensure`] tries again.
+    pub async fn remove_vm(&self, addr: Ipv4Addr) -> Result<(), Error> {
+        let mut desired = self.desired.lock().await;
+        desired.vms.remove(&addr);
+        let installed = match self.installed().await {
+            Err(Error::NoBridge(_)) => return Ok(()),
+            installed => installed?,
+        };
+        if !installed.contains_key(&addr) {
+            return Ok(());
+        }
+        self.apply(&desired, Change::RemoveNeighbour(addr)).await
+    }
+
+    /// The entries of ours that the kernel has, by address.
+    ///
+    /// # Errors
+    /// When the kernel's state cannot be read. Without a bridge there are none.
+    pub async fn vms(&self) -> Result<Vec<(Ipv4Addr, MacAddr)>, Error> {
+        match self.installed().await {
+            Ok(vms) => Ok(vms.into_iter().collect()),
+            Err(Error::NoBridge(_)) => Ok(Vec::new()),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Removes the bridge with all that is on it, and our routes. Switches in `/proc/sys` stay as they are.
+    ///
+    /// # Errors
+    /// The first step that failed, after all were tried.
+    pub async fn teardown(&self) -> Result<(), Error> {
+        let mut desired = self.desired.lock().await;
+        desired.vms.clear();
+        let observed = self.observe(&desired).await?;
+        let steps = plan::plan_teardown(&desired, &observed);
+        self.apply_all(&desired, steps).await.map(|_| ())
+    }
+
+    fn is_vm_addr(&self, addr: Ipv4Addr) -> bool {
+        let pool = self.settings.pool;
+        let reserved = [self.settings.host_addr, pool.network(), pool.broadcast()];
+        pool.contains(&addr) && !reserved.contains(&addr)
+    }
+
+    async fn observe(&self, desired: &Desired) -> Result<Observed, Error> {
+        timed(netlink::observe(&self.handle, desired)).await?.map_err(Error::Observe)
+    }
+
+    async fn installed(&self) -> Result<BTreeMap<Ipv4Addr, MacAddr>, Error> {
+        let bridge = &self.settings.bridge;
+        let read = timed(async {
+            let index = netlink::index_of(&self.handle, bridge).await?;
+            netlink::neighbours(&self.handle, index).await
+        });
+        match read.await? {
+            Ok(entries) => {
+                Ok(entries.into_iter().filter(|(_, e)| e.ours).map(|(addr, e)| (addr, e.mac)).collect())
+            }
+            Err(e) if is_missing(&e) => Err(Error::NoBridge(bridge.clone())),
+            Err(e) => Err(Error::Observe(e)),
+        }
+    }
+
+    async fn apply_all(&self, desired: &Desired, steps: Vec<Change>) -> Result<Vec<Change>, Error> {
+        let mut failed = None;
+        let mut applied = Vec::with_capacity(steps.len());
+        for step in steps {
+            match self.apply(desired, step.clone()).await {
+                Ok(()) => {
+                    info!(%step, bridge = desired.bridge, "network changed");
+                    applied.push(step);
+                }
+                Err(e) => {
+                    debug!(%step, error = %e, "network not changed");
+                    failed.get_or_insert(e);
+                }
+            }
+        }
+        failed.map_or(Ok(applied), Err)
+    }
+
+    async fn apply(&self, desired: &Desired, step: Change) -> Result<(), Error> {
+        match timed(netlink::apply(&self.handle, desired, &step)).await? {
+            Ok(()) => Ok(()),
+            Err(e) if is_missing(&e) && matches!(step, Change::SetNeighbour(..)) => {
+                Err(Error::NoBridge(desired.bridge.clone()))
+            }
+            // Somebody else was faster in removing it: that is what was wanted.
+            Err(e)
+                if matches!(errno(&e), Some(Errno::ENOENT | Errno::ESRCH))
+                    && matches!(step, Change::RemoveNeighbour(_) | Change::RemoveRoute(_)) =>
+            {
+                Ok(())
+            }
+            Err(source) => Err(Error::Apply { step: Box::new(step), source }),
+        }
+    }
+}
+
+impl Drop for Net {
+    fn drop(&mut self) {
+        self.connection.abort();
+    }
+}
+
+async fn timed<T>(work: impl Future<Output = T>) -> Result<T, Error> {
+    tokio::time::timeout(NETLINK_TIMEOUT, work).await.map_err(|_| Error::Timeout)
+}
+
+fn is_missing(error: &io::Error) -> bool {
+    errno(error) == Some(Errno::ENODEV)
+}
+
+fn errno(error: &io::Error) -> Option<Errno> {
+    error.raw_os_error().map(Errno::from_raw)
+}
+
+fn check(settings: &Settings) -> Result<(), Error> {
+    let invalid = |field, message| Err(Error::Invalid { field, message });
+    for (field, name) in [("interface", &settings.interface), ("bridge", &settings.bridge)] {
+        let letters = name.bytes().all(|b| b.is_ascii_graphic() && b != b'/');
+        if name.is_empty() || name.len() > MAX_INTERFACE_NAME || !letters || name == "." || name == ".." {
+            return invalid(
+                field,
+                format!(
+                    "{name:?} is no interface name: 1 to {MAX_INTERFACE_NAME} bytes of printable ASCII without /"
+                ),
+            );
+        }
+    }
+    if settings.interface == settings.bridge {
+        return invalid("bridge", format!("{:?} is the LAN interface", settings.bridge));
+    }
+    let Settings { pool, host_addr, .. } = settings;
+    if pool.prefix_len() > 30 {
+        return invalid("pool", format!("{pool} is too small: /30 is the smallest that holds a VM"));
+    }
+    if !pool.contains(host_addr) || [pool.network(), pool.broadcast()].contains(host_addr) {
+        return invalid("pool", format!("{host_addr} is not a host address of {pool}"));
+    }
+    for (i, peer) in settings.peers.iter().enumerate() {
+        let before = settings.peers.iter().take(i).map(|peer| &peer.pool);
+        for other in before.chain([pool]) {
+            if other.contains(&peer.pool.network()) || peer.pool.contains(&other.network()) {
+                return invalid("peers", format!("the pools {} and {other} overlap", peer.pool));
+            }
+        }
+        if peer.pool.contains(&peer.via) || pool.contains(&peer.via) {
+            return invalid(
+                "peers",
+                format!("{} is not an address on the LAN: a pool contains it", peer.via),
+            );
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,128 @@
+//! One heartbeat connection: `GET /heartbeat`, held open, event by event.
+//!
+//! It reports what it sees and decides nothing: how long silence may last is the core's to say. Each connection
+//! is a new TCP connection, because an old one proves nothing.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio_util::task::AbortOnDropHandle;
+use wire::Heartbeat;
+
+/// Opening, up to the answer's head, must not take longer than this. Below the one second after which TCP repeats a lost SYN: a VM that
+/// begins to listen in between is found sooner by a new attempt.
+const OPEN_TIMEOUT: Duration = Duration::from_millis(250);
+
+/// An event larger than this is not a heartbeat.
+const EVENT_MAX_BYTES: usize = 16 << 10;
+
+/// Why a connection ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It could not be opened in time.
+    #[error("no connection within {} ms", OPEN_TIMEOUT.as_millis())]
+    OpenTimeout,
+    /// It could not be opened, or the socket failed.
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+    /// The other side does not speak HTTP, or broke off.
+    #[error("{0}")]
+    Http(#[from] hyper::Error),
+    /// The answer is not a stream of heartbeats.
+    #[error("answered with status {0}")]
+    Status(http::StatusCode),
+    /// An event is not a heartbeat.
+    #[error("event is not a heartbeat: {0}")]
+    Event(String),
+    /// The stream ended in good order.
+    #[error("the stream was closed")]
+    Closed,
+}
+
+/// An open heartbeat connection; dropping it closes it.
+pub struct Stream {
+    body: hyper::body::Incoming,
+    events: Events,
+    _connection: AbortOnDropHandle<()>,
+}
+
+impl Stream {
+    /// Opens a connection to `addr`.
+    ///
+    /// # Errors
+    /// If it cannot be opened within 250 ms, or the answer is no stream.
+    pub async fn open(addr: SocketAddr) -> Result<Self, Error> {
+        let open = async {
+            let socket = TcpStream::connect(addr).await?;
+            socket.set_nodelay(true)?;
+            let (mut sender, connection) =
+                hyper::client::conn::http1::handshake(TokioIo::new(socket)).await?;
+            // Its errors reach the reader of the body.
+            let connection = AbortOnDropHandle::new(tokio::spawn(async move { drop(connection.await) }));
+            let request = hyper::Request::get("/heartbeat")
+                .header(http::header::HOST, addr.to_string())
+                .header(http::header::ACCEPT, "text/event-stream")
+                .body(Empty::<Bytes>::new())
+                .map_err(|error| Error::Event(error.to_string()))?;
+            let response = sender.send_request(request).await?;
+            if response.status() != http::StatusCode::OK {
+                return Err(Error::Status(response.status()));
+            }
+            Ok(Self { body: response.into_body(), events: Events::default(), _connection: connection })
+        };
+        tokio::time::timeout(OPEN_TIMEOUT, open).await.map_err(|_| Error::OpenTimeout)?
+    }
+
+    /// The next event. Waits for as long as the other side is silent.
+    ///
+    /// # Errors
+    /// When the connection has ended, or what came is no heartbeat.
+    pub async fn next(&mut self) -> Result<Heartbeat, Error> {
+        loop {
+            if let Some(event) = self.events.next()? {
+                return Ok(event);
+            }
+            let frame = self.body.frame().await.ok_or(Error::Closed)??;
+            if let Ok(data) = frame.into_data() {
+                self.events.push(&data)?;
+            }
+        }
+    }
+}
+
+/// Takes a stream of bytes apart into events (WHATWG HTML, section 9.2.6), for the one kind that heartbeats
+/// are: a single `data` line of JSON.
+#[derive(Default)]
+struct Events {
+    buffer: Vec<u8>,
+}
+
+impl Events {
+    fn push(&mut self, data: &[u8]) -> Result<(), Error> {
+        if self.buffer.len() + data.len() > EVENT_MAX_BYTES {
+            return Err(Error::Event(format!("longer than {EVENT_MAX_BYTES} bytes")));
+        }
+        self.buffer.extend(data.iter().filter(|byte| **byte != b'\r'));
+        Ok(())
+    }
+
+    fn next(&mut self) -> Result<Option<Heartbeat>, Error> {
+        while let Some(end) = self.buffer.windows(2).position(|pair| pair == b"\n\n") {
+            let block: Vec<_> = self.buffer.drain(..end + 2).collect();
+            let data = block.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"data:"));
+            // A block without data is a comment, sent to keep the connection open.
+            if let Some(data) = data {
+                let event = serde_json::from_slice(data).map_err(|error| Error::Event(error.to_string()))?;
+                return Ok(Some(event));
+            }
+        }
+        Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests;

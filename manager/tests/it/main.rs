@@ -1,0 +1,5 @@
+//! The manager's integration tests, in one binary because linking is slow.
+
+mod hypervisor;
+mod libvirtd;
+mod net;
