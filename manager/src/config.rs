@@ -120,8 +120,10 @@ pub struct Hypervisor {
     pub machine: Machine,
     /// Memory of each VM, 96 to 65536.
     pub memory_mib: u32,
-    /// Processors of each VM, 1 to 64.
+    /// Processors of each VM, 1 to 16.
     pub vcpus: u32,
+    /// VMs that may boot at the same time, 1 to 64: more would only make each other late.
+    pub max_boots: u32,
     /// The longest a call of libvirt may take, 1000 to 120000.
     pub call_timeout_ms: u64,
 }
@@ -134,6 +136,7 @@ impl Default for Hypervisor {
             machine: Machine::default(),
             memory_mib: 192,
             vcpus: 1,
+            max_boots: 4,
             call_timeout_ms: 20_000,
         }
     }
@@ -162,7 +165,8 @@ impl Default for Image {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Heartbeat {
-    /// An event is expected within this time; also the length of a reconnect. 50 to 60000.
+    /// An event is expected within this time; also the length of a reconnect. 200 to 60000: services send an event
+    /// every 100 ms unless they are told otherwise.
     pub timeout_ms: u64,
     /// Reconnects before a VM is dead, 0 to 10.
     pub retries: u32,
@@ -200,15 +204,17 @@ impl Default for Lb {
 pub struct Service {
     /// Where services listen, for requests and for heartbeats.
     pub port: u16,
-    /// Between the acceptance of a removal and the VM's end, 0 to 600000.
+    /// Between the acceptance of a removal and the order to stop, 0 to 600000: every load balancer has heard by then.
     pub drain_ms: u64,
+    /// What the service may take to finish its requests after that order, 0 to 600000.
+    pub stop_ms: u64,
     /// Added to the service's configuration file.
     pub config: toml::Table,
 }
 
 impl Default for Service {
     fn default() -> Self {
-        Self { port: 8080, drain_ms: 1_000, config: toml::Table::new() }
+        Self { port: 8080, drain_ms: 1_000, stop_ms: 10_000, config: toml::Table::new() }
     }
 }
 
@@ -282,6 +288,8 @@ impl Config {
             service_port: self.service.port,
             lb_port: self.lb.port,
             drain: Duration::from_millis(self.service.drain_ms),
+            stop: Duration::from_millis(self.service.stop_ms),
+            max_boots: usize::try_from(self.hypervisor.max_boots).unwrap_or(usize::MAX),
         })
     }
 
@@ -297,12 +305,14 @@ impl Config {
         port("api.listen", self.api.listen.port())?;
         let hypervisor = &self.hypervisor;
         range("hypervisor.memory_mib", u64::from(hypervisor.memory_mib), 96..=65_536)?;
-        range("hypervisor.vcpus", u64::from(hypervisor.vcpus), 1..=64)?;
+        range("hypervisor.vcpus", u64::from(hypervisor.vcpus), 1..=16)?;
+        range("hypervisor.max_boots", u64::from(hypervisor.max_boots), 1..=64)?;
         range("hypervisor.call_timeout_ms", hypervisor.call_timeout_ms, 1_000..=120_000)?;
-        range("heartbeat.timeout_ms", self.heartbeat.timeout_ms, 50..=60_000)?;
+        range("heartbeat.timeout_ms", self.heartbeat.timeout_ms, 200..=60_000)?;
         range("heartbeat.retries", u64::from(self.heartbeat.retries), 0..=10)?;
         range("heartbeat.boot_timeout_ms", self.heartbeat.boot_timeout_ms, 1_000..=600_000)?;
         range("service.drain_ms", self.service.drain_ms, 0..=600_000)?;
+        range("service.stop_ms", self.service.stop_ms, 0..=600_000)?;
         port("service.port", self.service.port)?;
         port("lb.port", self.lb.port)?;
         port("lb.admin_port", self.lb.admin_port)?;

@@ -7,6 +7,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use manager_core::Desired;
 use rustix::fs::{FlockOperation, flock};
@@ -82,7 +83,6 @@ impl Lock {
 
 /// Everything that survives a restart.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct State {
     /// Grows with each start of the manager.
     pub boot: u64,
@@ -102,17 +102,22 @@ impl Disk {
         Self { dir: state_dir.to_owned() }
     }
 
-    /// Reads the state; a file that is missing or cannot be understood is the empty state.
-    pub fn load(&self) -> State {
+    /// Reads the state; a file that is missing is the empty state. One that cannot be understood is kept aside, and
+    /// counts as missing: what runs is adopted without it.
+    ///
+    /// # Errors
+    /// If the disk cannot be read, or the file not be kept aside. To go on then would be to forget.
+    pub fn load(&self) -> Result<State, Error> {
         let path = self.dir.join(STATE_FILE);
-        match read(&path) {
-            Ok(Some(state)) => state,
-            Ok(None) => State::default(),
+        let Some(text) = read(&path).map_err(io("read", &path))? else { return Ok(State::default()) };
+        match serde_json::from_slice(&text) {
+            Ok(state) => Ok(state),
             Err(error) => {
-                let aside = path.with_extension("json.bad");
-                let kept = std::fs::rename(&path, &aside).is_ok();
-                tracing::error!(%error, path = %path.display(), kept_aside = kept, "state file unusable; starting without");
-                State::default()
+                let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+                let aside = self.dir.join(format!("{STATE_FILE}.bad-{seconds}"));
+                std::fs::rename(&path, &aside).map_err(io("keep aside", &path))?;
+                tracing::error!(%error, kept = %aside.display(), "state file cannot be understood; starting without");
+                Ok(State::default())
             }
         }
     }
@@ -140,7 +145,7 @@ impl Disk {
     }
 }
 
-fn read(path: &Path) -> Result<Option<State>, std::io::Error> {
+fn read(path: &Path) -> Result<Option<Vec<u8>>, std::io::Error> {
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -148,7 +153,7 @@ fn read(path: &Path) -> Result<Option<State>, std::io::Error> {
     };
     let mut text = Vec::new();
     file.take(STATE_MAX_BYTES).read_to_end(&mut text)?;
-    Ok(Some(serde_json::from_slice(&text)?))
+    Ok(Some(text))
 }
 
 #[cfg(test)]

@@ -25,6 +25,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         None => {
             let config = Config::load(&cli.config)?;
             if cli.check_config {
+                manager::run::check(&config)?;
                 println!("{}: good", cli.config.display());
                 return Ok(());
             }

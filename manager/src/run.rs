@@ -1,11 +1,13 @@
 //! The daemon from start to stop.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result};
+use manager_core::core::ForeignVm;
 use manager_core::slot::DomainRef;
-use manager_core::{Desired, Event, Observed};
+use manager_core::{Core, Desired, Event, Observed, Time};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -35,14 +37,15 @@ const DISK_AGAIN: Duration = Duration::from_secs(1);
 pub async fn run(config: Config) -> Result<()> {
     // Whoever is second must learn it before he touches anything.
     let _lock = Lock::acquire(&config.runtime_dir)?;
+    raise_descriptor_limit();
     let secret = Secret::load(&config.secret_file)?;
-    let hypervisor = Hypervisor::open(hypervisor_settings(&config)?).await?;
+    let hypervisor = Hypervisor::open(hypervisor_settings(&config)).await?;
     let listen = config.api.listen;
     let listener =
         TcpListener::bind(listen).await.with_context(|| format!("api.listen: cannot listen on {listen}"))?;
 
     let disk = Disk::new(&config.state_dir);
-    let before = disk.load();
+    let before = disk.load()?;
     let boot = next_boot(before.boot);
     let state = State { boot, desired: before.desired.clone() };
     if let Err(error) = tokio::task::spawn_blocking({
@@ -70,9 +73,11 @@ pub async fn run(config: Config) -> Result<()> {
     info!(node = %config.node, boot, listen = %config.api.listen, "manager starts");
 
     let context = api::Context::new(handle.clone(), Arc::clone(&metrics), &secret);
-    let server = tokio::spawn(api::serve(listener, api::router(context), stop.clone()));
-    tokio::spawn(write_states(disk, to_write, handle.clone(), Arc::clone(&metrics)));
-    let inventory = tokio::spawn(take_stock(hypervisor, net, before.desired, handle, stop.clone()));
+    let mut server = tokio::spawn(api::serve(listener, api::router(context), stop.clone()));
+    let writer = tokio::spawn(write_states(disk, to_write, handle.clone(), Arc::clone(&metrics)));
+    let network = tokio::spawn(keep_network(net));
+    let core = config.core()?;
+    let stock = tokio::spawn(take_stock(hypervisor, core, before.desired, handle));
     let mut driver = tokio::spawn(driver.run(stop.clone()));
 
     let mut terminate = signal(SignalKind::terminate())?;
@@ -81,24 +86,54 @@ pub async fn run(config: Config) -> Result<()> {
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
         ended = &mut driver => Err(anyhow::anyhow!("the driver ended by itself: {ended:?}")),
-        ended = inventory => Err(anyhow::anyhow!("taking stock ended by itself: {ended:?}")),
+        ended = stock => match ended {
+            Ok(Err(foreign)) => Err(foreign.into()),
+            ended => Err(anyhow::anyhow!("taking stock ended by itself: {ended:?}")),
+        },
+        ended = writer => Err(anyhow::anyhow!("writing the state ended by itself: {ended:?}")),
+        ended = network => Err(anyhow::anyhow!("keeping the network ended by itself: {ended:?}")),
+        ended = &mut server => Err(anyhow::anyhow!("the API ended by itself: {ended:?}")),
     };
     info!("manager stops; VMs, routes and addresses stay");
     stop.cancel();
-    let _ = server.await;
+    if !server.is_finished() {
+        let _ = server.await;
+    }
     outcome
 }
 
-/// A number greater than that of every start before, even if the disk has lost it.
-fn next_boot(before: u64) -> u64 {
-    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    seconds.max(before + 1)
+/// Checks what [`Config::load`] cannot: what the hypervisor and the network make of it, on this machine.
+///
+/// # Errors
+/// The setting at fault.
+pub fn check(config: &Config) -> Result<()> {
+    hypervisor_settings(config).check()?;
+    net_settings(config)?.check()?;
+    Secret::load(&config.secret_file)?;
+    Ok(())
 }
 
-fn hypervisor_settings(config: &Config) -> Result<hypervisor::Settings, config::Error> {
-    config.pool()?;
+/// A number greater than that of every start before, even if the disk has lost it; a clock that was wrong then is
+/// found out by the peers.
+fn next_boot(before: u64) -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    u64::try_from(now).unwrap_or(u64::MAX).max(before.saturating_add(1))
+}
+
+/// Each VM costs about three descriptors, each client of the API one; the usual soft limit is for other programs.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current != maximum
+        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
+    {
+        warn!(%error, ?current, "cannot raise the limit of open files");
+    }
+}
+
+fn hypervisor_settings(config: &Config) -> hypervisor::Settings {
     let of = &config.hypervisor;
-    Ok(hypervisor::Settings {
+    hypervisor::Settings {
         uri: of.uri.clone(),
         accel: of.accel,
         machine: of.machine,
@@ -111,7 +146,7 @@ fn hypervisor_settings(config: &Config) -> Result<hypervisor::Settings, config::
         // Of its own, because what nobody knows of there is removed.
         runtime_dir: config.runtime_dir.join("vm"),
         call_timeout: Duration::from_millis(of.call_timeout_ms),
-    })
+    }
 }
 
 fn net_settings(config: &Config) -> Result<net::Settings, config::Error> {
@@ -156,37 +191,28 @@ async fn write_states(
     }
 }
 
-/// Reaches libvirt, sets up the network, and reports what runs; then looks again every so often, for domains
-/// nobody knows of and for routes somebody has removed.
+/// Reaches libvirt and reports what runs; then looks again every so often, for domains nobody knows of.
 async fn take_stock(
     hypervisor: Hypervisor,
-    net: Arc<Net>,
+    core: manager_core::Config,
     desired: Desired,
     driver: Handle,
-    stop: CancellationToken,
-) {
-    let mut network = Network { net, last: String::new() };
+) -> Result<Infallible, ForeignVm> {
     let mut complained = false;
-    let running = loop {
-        if stop.is_cancelled() {
-            return;
-        }
-        network.ensure().await;
+    let running: Vec<_> = loop {
         match hypervisor.list().await {
-            Ok(running) => break running,
+            Ok(running) => break running.into_iter().map(observed).collect(),
             Err(error) if !complained => warn!(%error, "cannot take stock of the VMs; trying again"),
             Err(_) => {}
         }
         complained = true;
         tokio::time::sleep(LIBVIRT_AGAIN).await;
     };
-    driver.ready(hypervisor.clone(), running.into_iter().map(observed).collect(), desired).await;
+    // Before anything is done about VMs that another configuration made.
+    Core::new(Time::default(), core).check_inventory(&running, &desired)?;
+    driver.ready(hypervisor.clone(), running, desired).await;
     loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(LOOK_AGAIN) => {}
-        }
-        network.ensure().await;
+        tokio::time::sleep(LOOK_AGAIN).await;
         match hypervisor.list().await {
             Ok(running) => driver.event(Event::Seen(running.into_iter().map(observed).collect())).await,
             Err(error) => warn!(%error, "cannot list domains"),
@@ -197,32 +223,30 @@ async fn take_stock(
     }
 }
 
-/// The host's network, and what was last said about it: what is wrong is found again at every look.
-struct Network {
-    net: Arc<Net>,
-    last: String,
-}
-
-impl Network {
-    async fn ensure(&mut self) {
-        let now = match self.net.ensure().await {
+/// Sets up the host's network, and repairs it every so often. What is wrong is said once: it is found again at
+/// every look.
+async fn keep_network(net: Arc<Net>) -> Infallible {
+    let mut last = String::new();
+    loop {
+        let now = match net.ensure().await {
             Ok(changes) => changes.conflicts.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
             Err(error) => error.to_string(),
         };
-        if now == self.last {
-            return;
+        if now != last {
+            if now.is_empty() {
+                info!("the host's network is as it should be again");
+            } else {
+                error!(reason = now, "the host's network is not as it should be");
+            }
+            last = now;
         }
-        if now.is_empty() {
-            info!("the host's network is as it should be");
-        } else {
-            error!(reason = now, "the host's network is not as it should be");
-        }
-        self.last = now;
+        tokio::time::sleep(LOOK_AGAIN).await;
     }
 }
 
 fn observed(running: RunningDomain) -> Observed {
     let meta = running.meta.clone();
+    let age = running.process.age();
     let domain = DomainRef::from(running);
-    Observed { domain, id: meta.id, role: meta.role, addr: meta.addr, incarnation: meta.incarnation }
+    Observed { domain, id: meta.id, role: meta.role, addr: meta.addr, incarnation: meta.incarnation, age }
 }

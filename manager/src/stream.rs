@@ -13,9 +13,9 @@ use tokio::net::TcpStream;
 use tokio_util::task::AbortOnDropHandle;
 use wire::Heartbeat;
 
-/// Opening, up to the answer's head, must not take longer than this. Below the one second after which TCP repeats a lost SYN: a VM that
-/// begins to listen in between is found sooner by a new attempt.
-const OPEN_TIMEOUT: Duration = Duration::from_millis(250);
+/// A TCP connection must be there within this time. Below the one second after which TCP repeats a lost SYN: a VM
+/// that begins to listen in between is found sooner by a new attempt.
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// An event larger than this is not a heartbeat.
 const EVENT_MAX_BYTES: usize = 16 << 10;
@@ -24,8 +24,11 @@ const EVENT_MAX_BYTES: usize = 16 << 10;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// It could not be opened in time.
-    #[error("no connection within {} ms", OPEN_TIMEOUT.as_millis())]
-    OpenTimeout,
+    #[error("no connection within {} ms", CONNECT_TIMEOUT.as_millis())]
+    ConnectTimeout,
+    /// It was opened, and then nothing was said.
+    #[error("no answer within {} ms", .0.as_millis())]
+    AnswerTimeout(Duration),
     /// It could not be opened, or the socket failed.
     #[error("{0}")]
     Io(#[from] std::io::Error),
@@ -51,14 +54,15 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// Opens a connection to `addr`.
+    /// Opens a connection to `addr`; the answer's head may take up to `limit`.
     ///
     /// # Errors
-    /// If it cannot be opened within 250 ms, or the answer is no stream.
-    pub async fn open(addr: SocketAddr) -> Result<Self, Error> {
-        let open = async {
-            let socket = TcpStream::connect(addr).await?;
-            socket.set_nodelay(true)?;
+    /// If it cannot be opened within 250 ms, or the answer is no stream or does not come in time.
+    pub async fn open(addr: SocketAddr, limit: Duration) -> Result<Self, Error> {
+        let connect = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(addr));
+        let socket = connect.await.map_err(|_| Error::ConnectTimeout)??;
+        socket.set_nodelay(true)?;
+        let ask = async {
             let (mut sender, connection) =
                 hyper::client::conn::http1::handshake(TokioIo::new(socket)).await?;
             // Its errors reach the reader of the body.
@@ -74,7 +78,7 @@ impl Stream {
             }
             Ok(Self { body: response.into_body(), events: Events::default(), _connection: connection })
         };
-        tokio::time::timeout(OPEN_TIMEOUT, open).await.map_err(|_| Error::OpenTimeout)?
+        tokio::time::timeout(limit, ask).await.map_err(|_| Error::AnswerTimeout(limit))?
     }
 
     /// The next event. Waits for as long as the other side is silent.

@@ -30,7 +30,13 @@ const GAP: Duration = Duration::from_secs(1);
 /// The longest time the driver may leave the core without an event; well below [`GAP`].
 const TICK: Duration = Duration::from_millis(250);
 
-/// Between two tries to destroy a domain.
+/// What a VM may take to power off after its program has ended.
+const STOP_MARGIN: Duration = Duration::from_secs(2);
+
+/// Between two tries to begin a life while too many VMs boot.
+const TURN_AGAIN: Duration = Duration::from_millis(100);
+
+/// Between a try to destroy a domain that failed and the next one.
 const DESTROY_AGAIN: Duration = Duration::from_secs(2);
 
 /// What the core needs to know once.
@@ -48,8 +54,12 @@ pub struct Config {
     pub service_port: u16,
     /// Where the load balancer takes traffic.
     pub lb_port: u16,
-    /// Between a removal's acceptance and the VM's end.
+    /// Between a removal's acceptance and the order to the VM to stop.
     pub drain: Duration,
+    /// Between that order and the VM's destruction, if it has not stopped by itself.
+    pub stop: Duration,
+    /// VMs that may boot at the same time: more of them would only make each other late.
+    pub max_boots: usize,
 }
 
 /// A domain of ours that libvirt knows.
@@ -65,6 +75,23 @@ pub struct Observed {
     pub addr: Ipv4Addr,
     /// From its metadata: which life.
     pub incarnation: u64,
+    /// How long its QEMU has been running.
+    pub age: Duration,
+}
+
+/// A VM that was not made by this node as it is configured now.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "VM {id} at {addr} does not fit this node's name or its pool {pool}: was `node` or `network.pool` changed? \
+     Restore them, or remove the VM and state_dir first"
+)]
+pub struct ForeignVm {
+    /// Its id.
+    pub id: String,
+    /// Its address.
+    pub addr: Ipv4Addr,
+    /// The pool as it is configured now.
+    pub pool: ipnet::Ipv4Net,
 }
 
 /// What has happened.
@@ -88,7 +115,7 @@ pub enum Event {
         /// As what.
         domain: DomainRef,
     },
-    /// [`Action::Create`] failed, and left nothing behind.
+    /// [`Action::Create`] failed. If it left something behind all the same, [`Event::Seen`] will show it.
     CreateFailed {
         /// Of which slot.
         id: String,
@@ -175,7 +202,19 @@ pub enum Action {
         incarnation: u64,
     },
     /// Make sure a domain is gone. Answered by [`Event::Destroyed`] or [`Event::DestroyFailed`].
-    Destroy(DomainRef),
+    Destroy {
+        /// Which one.
+        domain: DomainRef,
+        /// Why.
+        reason: &'static str,
+    },
+    /// Tell a VM to end its program and to power off.
+    Stop {
+        /// Which domain.
+        domain: DomainRef,
+        /// How long its program may take.
+        timeout: Duration,
+    },
     /// Watch a running domain: its process, and its talk on the virtio-serial port.
     Watch {
         /// Which domain.
@@ -203,11 +242,6 @@ pub enum Action {
         /// Of which slot.
         id: String,
     },
-    /// Forget an address: no VM has it any more.
-    Release {
-        /// Which address.
-        addr: Ipv4Addr,
-    },
     /// Write a line: a slot has changed its state.
     Log(Transition),
 }
@@ -233,8 +267,8 @@ pub struct Core {
     config: Config,
     ready: bool,
     slots: BTreeMap<Ipv4Addr, Slot>,
-    /// Domains that must go, and when to try again.
-    doomed: BTreeMap<String, (DomainRef, Time)>,
+    /// Domains that must go, and when to try again; none while a try is under way.
+    doomed: BTreeMap<String, (DomainRef, Option<Time>)>,
     retired: BTreeMap<Ipv4Addr, u64>,
     peers: Peers,
     desired_revision: u64,
@@ -266,7 +300,7 @@ impl Core {
         }
         match event {
             Event::Inventory { running, desired } => self.take_inventory(now, running, desired, out),
-            Event::Seen(running) => self.look_for_strays(now, running, out),
+            Event::Seen(running) => self.look_for_strays(running, out),
             Event::Created { id, incarnation, domain } => self.created(now, &id, incarnation, domain, out),
             Event::CreateFailed { id, incarnation, error } => {
                 self.create_failed(now, &id, incarnation, error, out);
@@ -275,7 +309,7 @@ impl Core {
             Event::Destroyed { domain } => drop(self.doomed.remove(&domain)),
             Event::DestroyFailed { domain } => {
                 if let Some((_, again)) = self.doomed.get_mut(&domain) {
-                    *again = now + DESTROY_AGAIN;
+                    *again = Some(now + DESTROY_AGAIN);
                 }
             }
             Event::GuestStarted { id, incarnation } => {
@@ -300,8 +334,23 @@ impl Core {
     /// When [`Event::Tick`] is due at the latest.
     pub fn next_deadline(&self) -> Time {
         let slots = self.slots.values().filter_map(Slot::next_deadline);
-        let doomed = self.doomed.values().map(|(_, again)| *again);
+        let doomed = self.doomed.values().filter_map(|(_, again)| *again);
         slots.chain(doomed).min().unwrap_or(Time::from_millis(u64::MAX)).min(self.last_step + TICK)
+    }
+
+    /// Why this inventory cannot be taken over: VMs that another configuration made, most likely.
+    ///
+    /// # Errors
+    /// The id and the address that do not fit this node's name or pool.
+    pub fn check_inventory(&self, running: &[Observed], desired: &Desired) -> Result<(), ForeignVm> {
+        let running = running.iter().map(|vm| (&vm.id, vm.role, vm.addr));
+        let wanted = desired.vms.iter().map(|vm| (&vm.id, vm.role, vm.addr));
+        for (id, role, addr) in running.chain(wanted) {
+            if !self.config.pool.is_vm_addr(addr) || *id != self.id_of(role, addr) {
+                return Err(ForeignVm { id: id.clone(), addr, pool: self.config.pool.net() });
+            }
+        }
+        Ok(())
     }
 
     fn take_inventory(&mut self, now: Time, running: Vec<Observed>, desired: Desired, out: &mut Vec<Action>) {
@@ -312,10 +361,6 @@ impl Core {
         self.retired = desired.retired;
         let mut removing = BTreeSet::new();
         for vm in desired.vms {
-            if !self.config.pool.is_vm_addr(vm.addr) {
-                // The pool was changed in the configuration: such a VM cannot be reached any more.
-                continue;
-            }
             if vm.removing {
                 removing.insert(vm.addr);
             }
@@ -326,52 +371,40 @@ impl Core {
             self.adopt(now, observed, out);
         }
         for addr in removing {
-            self.finish_removal(now, addr, "removal was accepted before the restart", out);
+            self.finish_removal(addr, "removal was accepted before the restart", out);
         }
-        let waiting: Vec<_> =
-            self.slots.values().filter(|slot| slot.domain().is_none()).map(|slot| slot.addr).collect();
+        self.ensure_lb(now, out);
+        // The load balancers first: without one the services serve nobody.
+        let mut waiting: Vec<_> = self.slots.values().filter(|slot| slot.domain().is_none()).collect();
+        waiting.sort_by_key(|slot| slot.role);
+        let waiting: Vec<_> = waiting.into_iter().map(|slot| slot.addr).collect();
         for addr in waiting {
-            self.begin_life(addr, "was not running when the manager started", out);
+            self.begin_life(now, addr, "was not running when the manager started", out);
         }
-        self.ensure_lb(out);
         self.desired_revision += 1;
     }
 
-    /// Takes over a running domain; of two lives of one slot the later one, the earlier is destroyed.
+    /// Takes over a running domain, unless it is a life that was given up already.
     fn adopt(&mut self, now: Time, observed: Observed, out: &mut Vec<Action>) {
-        let Observed { domain, id, role, addr, incarnation } = observed;
-        if !self.config.pool.is_vm_addr(addr) {
-            self.doom(now, domain, out);
+        let Observed { domain, id, role, addr, incarnation, age } = observed;
+        let removed = self.retired.get(&addr).is_some_and(|last| incarnation <= *last);
+        let replaced = self.slots.get(&addr).is_some_and(|slot| incarnation < slot.incarnation);
+        if removed || replaced {
+            self.doom(domain, "a life that was given up before the restart", out);
             return;
         }
-        let present = self.slots.get(&addr);
-        if let Some(slot) = present
-            && slot.incarnation > incarnation
-            && slot.domain().is_some()
-        {
-            self.doom(now, domain, out);
-            return;
+        if let Some(older) = self.slots.get(&addr).and_then(Slot::domain).cloned() {
+            self.doom(older, "an earlier life than the one that runs", out);
         }
-        // The disk may have been full when the last lives began, so libvirt's count can be ahead of it.
-        let known = present.map_or(0, |slot| slot.incarnation);
-        if let Some(older) = present.and_then(Slot::domain).cloned() {
-            self.doom(now, older, out);
-        }
-        let heartbeat = Heartbeat::adopted(now, &self.config.heartbeat);
+        let heartbeat = Heartbeat::adopted(now, age, &self.config.heartbeat);
         let phase = Phase::Running { domain: domain.clone(), heartbeat, up_since: None };
         let slot = Slot::new(id.clone(), role, addr, incarnation, phase);
-        out.push(Action::Log(Transition {
-            id: id.clone(),
-            incarnation,
-            from: None,
-            to: Some(slot.state()),
-            reason: format!("adopted (last known incarnation {known})"),
-        }));
+        out.push(log(&slot, None, "adopted".to_owned()));
         out.push(Action::Watch { domain, id, incarnation, fresh: false });
         self.slots.insert(addr, slot);
     }
 
-    fn look_for_strays(&mut self, now: Time, running: Vec<Observed>, out: &mut Vec<Action>) {
+    fn look_for_strays(&mut self, running: Vec<Observed>, out: &mut Vec<Action>) {
         for observed in running {
             let name = &observed.domain.name;
             let ours = self.slots.get(&observed.addr).is_some_and(|slot| {
@@ -379,7 +412,7 @@ impl Core {
                 coming || slot.domain().is_some_and(|domain| domain.name == *name)
             });
             if self.ready && !ours && !self.doomed.contains_key(name) {
-                self.doom(now, observed.domain, out);
+                self.doom(observed.domain, "nobody knows of it", out);
             }
         }
     }
@@ -388,7 +421,7 @@ impl Core {
         let slot = self.present(id, incarnation).and_then(|addr| self.slots.get_mut(&addr));
         let Some(slot) = slot.filter(|slot| slot.phase == Phase::Creating) else {
             // The slot was removed, or has gone on to another life, while libvirt was at work.
-            self.doom(now, domain, out);
+            self.doom(domain, "created too late", out);
             return;
         };
         let heartbeat = Heartbeat::booting(now, &self.config.heartbeat);
@@ -473,7 +506,14 @@ impl Core {
             None => {}
         }
         if slot.state() != from {
-            out.push(log(slot, Some(from), "heartbeat is late".to_owned()));
+            let reason = match event {
+                heartbeat::Event::Lost => "heartbeat connection lost",
+                heartbeat::Event::Gap(_) => "the manager itself had stopped",
+                heartbeat::Event::Started | heartbeat::Event::Beat | heartbeat::Event::Tick => {
+                    "heartbeat is late"
+                }
+            };
+            out.push(log(slot, Some(from), reason.to_owned()));
         }
     }
 
@@ -484,26 +524,44 @@ impl Core {
         for addr in slots {
             let Some(slot) = self.slots.get(&addr) else { continue };
             match (&slot.phase, slot.removal) {
-                (_, Some(Removal::Draining { until })) if until <= now => {
-                    self.finish_removal(now, addr, "drained", out);
+                (_, Some(Removal::Draining { until })) if until <= now => self.stop(now, addr, out),
+                (_, Some(Removal::Stopping { until })) if until <= now => {
+                    self.finish_removal(addr, "did not stop in time", out);
                 }
-                (Phase::Waiting { until }, None) if *until <= now => {
-                    self.begin_life(addr, "trying again", out);
+                (Phase::Waiting { until }, None | Some(Removal::Requested { .. })) if *until <= now => {
+                    self.begin_life(now, addr, "trying again", out);
                 }
                 _ => {}
             }
         }
         for (domain, again) in self.doomed.values_mut() {
-            if *again <= now {
-                *again = now + DESTROY_AGAIN;
-                out.push(Action::Destroy(domain.clone()));
+            if again.is_some_and(|again| again <= now) {
+                *again = None;
+                out.push(Action::Destroy { domain: domain.clone(), reason: "trying again" });
             }
         }
+    }
+
+    /// The VM at `addr` has drained: let it stop by itself, if it can.
+    fn stop(&mut self, now: Time, addr: Ipv4Addr, out: &mut Vec<Action>) {
+        let Some(slot) = self.slots.get_mut(&addr) else { return };
+        let Some(domain) = slot.domain().cloned() else {
+            self.finish_removal(addr, "drained", out);
+            return;
+        };
+        // The VM gets the shorter time, so that it can end its program itself and still power off.
+        let timeout = self.config.stop;
+        slot.removal = Some(Removal::Stopping { until: now + timeout + STOP_MARGIN });
+        out.push(Action::Stop { domain, timeout });
     }
 
     /// The VM at `addr` is dead: destroy what is left of it, and give its address to a new one.
     fn replace(&mut self, now: Time, addr: Ipv4Addr, reason: String, out: &mut Vec<Action>) {
         let Some(slot) = self.slots.get_mut(&addr) else { return };
+        if slot.leaving() {
+            self.finish_removal(addr, &reason, out);
+            return;
+        }
         let from = slot.state();
         let pause = slot.pause_after_death(now);
         let before =
@@ -512,20 +570,22 @@ impl Core {
         out.push(log(slot, Some(from), reason.clone()));
         slot.last_error = Some(reason);
         out.push(Action::Disconnect { id: slot.id.clone() });
-        let removal = slot.removal;
         if let Phase::Running { domain, .. } = before {
-            self.doom(now, domain, out);
+            self.doom(domain, "dead", out);
         }
-        match (removal, pause) {
-            (Some(Removal::Draining { .. }), _) => self.finish_removal(now, addr, "died while draining", out),
-            (Some(Removal::Requested { .. }), _) | (None, Some(_)) => {}
-            (None, None) => self.begin_life(addr, "replacement", out),
+        if pause.is_none() {
+            self.begin_life(now, addr, "replacement", out);
         }
     }
 
-    /// Begins the next life of the slot at `addr`.
-    fn begin_life(&mut self, addr: Ipv4Addr, reason: &str, out: &mut Vec<Action>) {
+    /// Begins the next life of the slot at `addr`, or puts it off while too many VMs boot.
+    fn begin_life(&mut self, now: Time, addr: Ipv4Addr, reason: &str, out: &mut Vec<Action>) {
+        let booting = self.slots.values().filter(|slot| slot.booting()).count();
         let Some(slot) = self.slots.get_mut(&addr) else { return };
+        if booting >= self.config.max_boots {
+            slot.phase = Phase::Waiting { until: now + TURN_AGAIN };
+            return;
+        }
         let from = slot.state();
         slot.incarnation += 1;
         slot.phase = Phase::Creating;
@@ -540,7 +600,7 @@ impl Core {
         self.desired_revision += 1;
     }
 
-    fn finish_removal(&mut self, now: Time, addr: Ipv4Addr, reason: &str, out: &mut Vec<Action>) {
+    fn finish_removal(&mut self, addr: Ipv4Addr, reason: &str, out: &mut Vec<Action>) {
         let Some(slot) = self.slots.remove(&addr) else { return };
         let (from, id, incarnation) = (slot.state(), slot.id.clone(), slot.incarnation);
         out.push(Action::Log(Transition {
@@ -551,30 +611,29 @@ impl Core {
             reason: reason.to_owned(),
         }));
         out.push(Action::Disconnect { id: slot.id.clone() });
-        out.push(Action::Release { addr });
         self.retired.insert(addr, slot.incarnation);
         if let Phase::Running { domain, .. } = slot.phase {
-            self.doom(now, domain, out);
+            self.doom(domain, "removed", out);
         }
         self.desired_revision += 1;
     }
 
-    fn ensure_lb(&mut self, out: &mut Vec<Action>) {
+    fn ensure_lb(&mut self, now: Time, out: &mut Vec<Action>) {
         if self.slots.values().any(|slot| slot.role == Role::Lb) {
             return;
         }
         if let Some(addr) = self.config.pool.lowest_free(|addr| self.slots.contains_key(&addr)) {
             let incarnation = self.retired.remove(&addr).unwrap_or(0);
-            let phase = Phase::Waiting { until: self.last_step };
-            self.slots
-                .insert(addr, Slot::new(self.id_of(Role::Lb, addr), Role::Lb, addr, incarnation, phase));
-            self.begin_life(addr, "every node has a load balancer", out);
+            let phase = Phase::Waiting { until: now };
+            let slot = Slot::new(self.id_of(Role::Lb, addr), Role::Lb, addr, incarnation, phase);
+            out.push(log(&slot, None, "every node has a load balancer".to_owned()));
+            self.slots.insert(addr, slot);
         }
     }
 
-    fn doom(&mut self, now: Time, domain: DomainRef, out: &mut Vec<Action>) {
-        out.push(Action::Destroy(domain.clone()));
-        self.doomed.insert(domain.name.clone(), (domain, now + DESTROY_AGAIN));
+    fn doom(&mut self, domain: DomainRef, reason: &'static str, out: &mut Vec<Action>) {
+        out.push(Action::Destroy { domain: domain.clone(), reason });
+        self.doomed.insert(domain.name.clone(), (domain, None));
     }
 
     fn id_of(&self, role: Role, addr: Ipv4Addr) -> String {

@@ -1,7 +1,8 @@
 //! What a manager wants to be there, as it is kept on disk.
 //!
 //! libvirt knows the VMs that run; this knows the ones that should. A VM that dies while its manager is down
-//! is in the second list only, and that is how it comes back.
+//! is in the second list only, and that is how it comes back. Keys of a newer program are tolerated: an older one
+//! must not forget VMs because it does not know a word.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -11,7 +12,6 @@ use wire::Role;
 
 /// Everything the manager must not forget.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Desired {
     /// The VMs that should run, ordered by address.
     pub vms: Vec<DesiredVm>,
@@ -23,7 +23,6 @@ pub struct Desired {
 
 /// One VM that should run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct DesiredVm {
     /// `<node>/<name>`.
     pub id: String,

@@ -42,7 +42,7 @@ pub enum State {
     },
     /// Events are overdue.
     Reconnecting {
-        /// Which slot this is, from 1.
+        /// Which slot this is, from 1; 0 of a VM that was found running and has not been heard yet.
         attempt: u32,
         /// The slot's end.
         until: Time,
@@ -99,9 +99,13 @@ impl Heartbeat {
         Self { state: State::Booting { until: now + config.boot_timeout, connect_at } }
     }
 
-    /// Of a VM that was found running: it is taken for alive until its silence proves otherwise.
-    pub fn adopted(now: Time, config: &Config) -> Self {
-        Self { state: State::Reconnecting { attempt: 1, until: now + config.timeout, connect_at: Some(now) } }
+    /// Of a VM that was found running, `age` after it was created. One that had the time to boot is taken for
+    /// alive until its silence proves otherwise; a younger one may go on booting.
+    pub fn adopted(now: Time, age: Duration, config: &Config) -> Self {
+        if let Some(left) = config.boot_timeout.checked_sub(age).filter(|left| !left.is_zero()) {
+            return Self { state: State::Booting { until: now + left, connect_at: Some(now) } };
+        }
+        Self { state: State::Reconnecting { attempt: 0, until: now + config.timeout, connect_at: Some(now) } }
     }
 
     /// Where the verdict stands.

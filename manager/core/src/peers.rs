@@ -4,7 +4,7 @@
 //! The highest pair wins, whatever way and in whatever order accounts arrive. A silent manager is not a dead
 //! host: its account stays, and the load balancers find out by themselves which of its services answer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use ipnet::Ipv4Net;
@@ -134,6 +134,7 @@ fn owner(id: &str) -> &str {
 }
 
 fn check(node: &str, pool: Ipv4Net, account: &PeerServices) -> Result<(), AccountError> {
+    let (mut ids, mut addrs) = (BTreeSet::new(), BTreeSet::new());
     for (index, service) in account.services.iter().enumerate() {
         let error = |field, message| Err(AccountError::Service { index, field, message });
         if owner(&service.id) != node {
@@ -146,8 +147,7 @@ fn check(node: &str, pool: Ipv4Net, account: &PeerServices) -> Result<(), Accoun
         if service.incarnation == 0 {
             return error("incarnation", "incarnations count from 1".to_owned());
         }
-        let twice = |other: &PeerService| other.id == service.id || other.addr == service.addr;
-        if account.services[..index].iter().any(twice) {
+        if !ids.insert(&service.id) || !addrs.insert(service.addr) {
             return error("id", format!("service {} or its address stands twice", service.id));
         }
     }

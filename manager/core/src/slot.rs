@@ -66,6 +66,11 @@ pub enum Removal {
     },
     /// The load balancers send it nothing new; what it has may finish.
     Draining {
+        /// Then the VM is told to stop.
+        until: Time,
+    },
+    /// The VM was told to end its program and to power off.
+    Stopping {
         /// Then it is destroyed.
         until: Time,
     },
@@ -118,7 +123,7 @@ impl Slot {
     /// The state as the API shows it.
     pub fn state(&self) -> VmState {
         match &self.phase {
-            _ if self.removal.is_some() => VmState::Draining,
+            _ if self.leaving() => VmState::Draining,
             Phase::Waiting { .. } => VmState::Down,
             Phase::Reserved { .. } | Phase::Creating => VmState::Starting,
             Phase::Running { heartbeat, .. } => match heartbeat.state() {
@@ -139,10 +144,24 @@ impl Slot {
         let Phase::Running { heartbeat, .. } = &self.phase else { return None };
         match heartbeat.state() {
             State::Booting { .. } | State::Dead => None,
-            State::Alive { .. } | State::Reconnecting { .. } if self.draining || self.removal.is_some() => {
+            State::Alive { .. } | State::Reconnecting { .. } if self.draining || self.leaving() => {
                 Some(UpstreamState::Draining)
             }
             State::Alive { .. } | State::Reconnecting { .. } => Some(UpstreamState::Up),
+        }
+    }
+
+    /// Whether the removal is in force. One that is only requested has no effect: the disk may yet refuse it.
+    pub const fn leaving(&self) -> bool {
+        matches!(self.removal, Some(Removal::Draining { .. } | Removal::Stopping { .. }))
+    }
+
+    /// Whether the VM is on its way to its first heartbeat.
+    pub const fn booting(&self) -> bool {
+        match &self.phase {
+            Phase::Creating => true,
+            Phase::Running { heartbeat, .. } => matches!(heartbeat.state(), State::Booting { .. }),
+            Phase::Reserved { .. } | Phase::Waiting { .. } => false,
         }
     }
 
@@ -164,10 +183,10 @@ impl Slot {
         let phase = match &self.phase {
             Phase::Reserved { .. } | Phase::Creating => None,
             Phase::Running { heartbeat, .. } => heartbeat.next_deadline(),
-            Phase::Waiting { until } => self.removal.is_none().then_some(*until),
+            Phase::Waiting { until } => Some(*until),
         };
         let removal = match self.removal {
-            Some(Removal::Draining { until }) => Some(until),
+            Some(Removal::Draining { until } | Removal::Stopping { until }) => Some(until),
             Some(Removal::Requested { .. }) | None => None,
         };
         [phase, removal].into_iter().flatten().min()

@@ -7,6 +7,7 @@ mod auth;
 mod body;
 mod cluster;
 mod error;
+mod path;
 mod peers;
 mod server;
 mod vms;

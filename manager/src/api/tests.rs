@@ -235,6 +235,7 @@ async fn peers_give_accounts_of_themselves() {
 async fn wrong_paths_methods_and_sizes_are_json_errors_too() {
     let api = Api::start(true).await;
     api.refused((Method::GET, "/v1/nothing", None, ""), 404, "not_found", None).await;
+    api.refused((Method::GET, "/v1/vms/%ff", None, ""), 400, "invalid_path", None).await;
     api.refused((Method::PATCH, "/v1/vms", None, ""), 405, "method_not_allowed", None).await;
     api.refused((Method::POST, "/v1/cluster", None, ""), 405, "method_not_allowed", None).await;
     let large = " ".repeat(super::BODY_MAX_BYTES + 1);

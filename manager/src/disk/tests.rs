@@ -18,24 +18,49 @@ fn state(boot: u64) -> State {
 fn what_is_stored_is_loaded() {
     let dir = tempfile::tempdir().unwrap();
     let disk = Disk::new(&dir.path().join("made/on/demand"));
-    assert_eq!(disk.load(), State::default());
+    assert_eq!(disk.load().unwrap(), State::default());
     for boot in [1, 2] {
         disk.store(&state(boot)).unwrap();
-        assert_eq!(disk.load(), state(boot));
+        assert_eq!(disk.load().unwrap(), state(boot));
     }
 }
 
 #[test]
 fn a_file_that_cannot_be_understood_is_kept_aside() {
-    for text in ["", "{", "{\"boot\": 1}", "{\"boot\": 1, \"desired\": {\"vms\": []}, \"more\": 1}"] {
+    for text in ["", "{", "{\"boot\": 1}", "{\"boot\": -1, \"desired\": {\"vms\": []}}"] {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("manager.json"), text).unwrap();
         let disk = Disk::new(dir.path());
-        assert_eq!(disk.load(), State::default(), "{text}");
-        assert_eq!(std::fs::read_to_string(dir.path().join("manager.json.bad")).unwrap(), text);
+        assert_eq!(disk.load().unwrap(), State::default(), "{text}");
+        let aside: Vec<_> =
+            std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert!(
+            aside[0].file_name().unwrap().to_str().unwrap().starts_with("manager.json.bad-"),
+            "{aside:?}"
+        );
+        assert_eq!(std::fs::read_to_string(&aside[0]).unwrap(), text);
         disk.store(&state(1)).unwrap();
-        assert_eq!(disk.load(), state(1));
+        assert_eq!(disk.load().unwrap(), state(1));
     }
+}
+
+#[test]
+fn a_newer_programs_file_is_understood_as_far_as_it_goes() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Disk::new(dir.path());
+    disk.store(&state(1)).unwrap();
+    let path = dir.path().join("manager.json");
+    let newer = std::fs::read_to_string(&path).unwrap().replace("\"boot\": 1", "\"boot\": 1, \"new\": true");
+    std::fs::write(&path, newer).unwrap();
+    assert_eq!(disk.load().unwrap(), state(1));
+}
+
+#[test]
+fn a_disk_that_cannot_be_read_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("manager.json")).unwrap();
+    let error = Disk::new(dir.path()).load().unwrap_err();
+    assert!(matches!(error, Error::Io { what: "read", .. }), "{error}");
 }
 
 #[test]
@@ -47,7 +72,7 @@ fn a_disk_that_refuses_keeps_the_old_state() {
     std::fs::create_dir(dir.path().join(".manager.json.new")).unwrap();
     let error = disk.store(&state(2)).unwrap_err();
     assert!(matches!(error, Error::Io { what: "write", .. }), "{error}");
-    assert_eq!(disk.load(), state(1));
+    assert_eq!(disk.load().unwrap(), state(1));
 }
 
 #[test]

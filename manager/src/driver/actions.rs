@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use manager_core::slot::DomainRef;
 use manager_core::{Action, Event, Transition};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, error, info, warn};
-use wire::{Role, VmState};
+use wire::{Role, ToGuest, VmState};
 
-use super::{Driver, guest};
+use super::{Driver, guest, neighbours};
 use crate::hypervisor::{DomainMeta, DomainSpec, ProcessId, RunningDomain};
 use crate::identity::Purpose;
 use crate::net::vm_mac;
@@ -24,11 +24,11 @@ impl Driver {
     pub(super) fn execute(&mut self, action: Action) {
         match action {
             Action::Create { id, role, addr, incarnation } => self.create(id, role, addr, incarnation),
-            Action::Destroy(domain) => self.destroy(domain),
+            Action::Destroy { domain, reason } => self.destroy(domain, reason),
+            Action::Stop { domain, timeout } => self.stop(&domain, timeout),
             Action::Watch { domain, id, incarnation, fresh } => self.watch(domain, id, incarnation, fresh),
             Action::Connect { id, incarnation, role, addr } => self.connect(id, incarnation, role, addr),
             Action::Disconnect { id } => drop(self.streams.remove(&id)),
-            Action::Release { addr } => self.release(addr),
             Action::Log(transition) => log(&transition),
         }
     }
@@ -37,30 +37,26 @@ impl Driver {
         self.begun.insert(id.clone(), (incarnation, Instant::now()));
         self.parts.metrics.creations.with_label_values(&[role.as_str()]).inc();
         let Some(hypervisor) = self.hypervisor.clone() else { return };
-        let (net, metrics, handle) =
-            (Arc::clone(&self.parts.net), Arc::clone(&self.parts.metrics), self.handle.clone());
+        let (metrics, handle) = (Arc::clone(&self.parts.metrics), self.handle.clone());
         let node = self.parts.config.node.clone();
         tokio::spawn(async move {
             let mac = vm_mac(addr, incarnation);
             let meta = DomainMeta { node, id: id.clone(), role, addr, incarnation };
             let spec = DomainSpec { name: domain_name(&id, incarnation), meta, mac };
-            // The neighbour entry is set first: from here on no packet reaches an older life.
-            let outcome = match net.set_vm(addr, mac).await {
-                Ok(()) => hypervisor.create(spec).await.map_err(|error| error.to_string()),
-                Err(error) => Err(error.to_string()),
-            };
+            let outcome = hypervisor.create(spec).await;
             let event = match outcome {
                 Ok(running) => Event::Created { id, incarnation, domain: running.into() },
                 Err(error) => {
                     metrics.creation_failures.with_label_values(&[role.as_str()]).inc();
-                    Event::CreateFailed { id, incarnation, error }
+                    Event::CreateFailed { id, incarnation, error: error.to_string() }
                 }
             };
             handle.event(event).await;
         });
     }
 
-    fn destroy(&self, domain: DomainRef) {
+    fn destroy(&self, domain: DomainRef, reason: &str) {
+        info!(domain = %domain.name, pid = domain.pid, reason, "destroying");
         let Some(hypervisor) = self.hypervisor.clone() else { return };
         let handle = self.handle.clone();
         tokio::spawn(async move {
@@ -77,37 +73,44 @@ impl Driver {
         });
     }
 
-    fn watch(&self, domain: DomainRef, id: String, incarnation: u64, fresh: bool) {
+    fn watch(&mut self, domain: DomainRef, id: String, incarnation: u64, fresh: bool) {
+        debug!(domain = %domain.name, pid = domain.pid, fresh, "watching");
         let Some(hypervisor) = &self.hypervisor else { return };
         let socket = hypervisor.guest_socket(&domain.name);
-        let vm = self.core.vms().into_iter().find(|vm| vm.id == id);
-        let Some(vm) = vm else { return };
-        if !fresh {
-            let (net, addr) = (Arc::clone(&self.parts.net), vm.addr);
-            tokio::spawn(async move {
-                if let Err(error) = net.set_vm(addr, vm_mac(addr, incarnation)).await {
-                    warn!(%addr, %error, "cannot set the neighbour entry of an adopted VM");
-                }
-            });
-        }
-        let secret = self.parts.secret.clone();
-        let config = Arc::clone(&self.parts.config);
+        let Some(vm) = self.core.vms().into_iter().find(|vm| vm.id == id) else { return };
+        let (secret, config) = (self.parts.secret.clone(), Arc::clone(&self.parts.config));
         let identity = move || super::identity::of(&config, &secret, &vm, incarnation);
         let handle = self.handle.clone();
+        let (orders, to_give) = mpsc::channel(ORDERS);
+        self.orders.insert(domain.name.clone(), orders);
         tokio::spawn(async move {
-            let talk = guest::talk(socket, id, incarnation, identity, handle.clone());
-            tokio::select! {
-                outcome = crate::hypervisor::exited(process(&domain)) => {
-                    if let Err(error) = outcome {
-                        // Heartbeats still tell; only later.
-                        error!(domain = %domain.name, %error, "cannot watch QEMU's process");
-                        return;
-                    }
+            let mut talk =
+                std::pin::pin!(guest::talk(socket, id, incarnation, identity, handle.clone(), to_give));
+            loop {
+                let outcome = tokio::select! {
+                    outcome = crate::hypervisor::exited(process(&domain)) => outcome,
+                    never = &mut talk => match never {},
+                };
+                match outcome {
+                    Ok(()) => break,
+                    // Heartbeats still tell; only later.
+                    Err(error) => error!(domain = %domain.name, %error, "cannot watch QEMU's process"),
                 }
-                () = talk => {}
+                tokio::select! {
+                    () = tokio::time::sleep(REOPEN) => {}
+                    never = &mut talk => match never {},
+                }
             }
             handle.event(Event::Exited { domain: domain.name }).await;
         });
+    }
+
+    fn stop(&mut self, domain: &DomainRef, timeout: Duration) {
+        let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+        let told = self.orders.get(&domain.name).map(|orders| orders.try_send(ToGuest::Drain { timeout_ms }));
+        if !matches!(told, Some(Ok(()))) {
+            warn!(domain = %domain.name, "cannot tell the VM to stop; it will be destroyed");
+        }
     }
 
     fn connect(&mut self, id: String, incarnation: u64, role: Role, addr: Ipv4Addr) {
@@ -115,10 +118,11 @@ impl Driver {
             Role::Lb => self.parts.config.lb.admin_port,
             Role::Service => self.parts.config.service.port,
         };
+        let limit = Duration::from_millis(self.parts.config.heartbeat.timeout_ms);
         let handle = self.handle.clone();
         let key = id.clone();
         let follow = async move {
-            let end = match Stream::open(SocketAddr::from((addr, port))).await {
+            let end = match Stream::open(SocketAddr::from((addr, port)), limit).await {
                 Ok(mut stream) => loop {
                     match stream.next().await {
                         Ok(heartbeat) => handle.beat(id.clone(), incarnation, heartbeat).await,
@@ -134,16 +138,6 @@ impl Driver {
         self.streams.insert(key, AbortOnDropHandle::new(tokio::spawn(follow)));
     }
 
-    fn release(&self, addr: Ipv4Addr) {
-        let net = Arc::clone(&self.parts.net);
-        let taken = self.core.vms().iter().any(|vm| vm.addr == addr);
-        tokio::spawn(async move {
-            if !taken && let Err(error) = net.remove_vm(addr).await {
-                warn!(%addr, %error, "cannot remove a neighbour entry");
-            }
-        });
-    }
-
     pub(super) fn spawn_pushers(&mut self) -> Vec<AbortOnDropHandle<()>> {
         let config = &self.parts.config;
         let (accepted, lb_accepted) = watch::channel(0);
@@ -156,9 +150,11 @@ impl Driver {
             let token = self.parts.secret.token(Purpose::Peer);
             let client = Client::new(SocketAddr::V4(peer.api), Some(token), peer::EXCHANGE_TIMEOUT);
             let (node, name) = (config.node.clone(), peer.node.clone());
-            tokio::spawn(peer::run(node, name, client, self.account.subscribe(), metrics()))
+            let (account, driver) = (self.account.subscribe(), self.handle.clone());
+            tokio::spawn(peer::run(node, name, client, account, driver, metrics()))
         });
-        let tasks = std::iter::once(tokio::spawn(lb)).chain(peers);
+        let neighbours = tokio::spawn(neighbours::run(Arc::clone(&self.parts.net), self.lives.subscribe()));
+        let tasks = [tokio::spawn(lb), neighbours].into_iter().chain(peers);
         tasks.map(AbortOnDropHandle::new).collect()
     }
 }
@@ -184,6 +180,9 @@ fn log(transition: &Transition) {
     let word = |state: &Option<VmState>| state.map_or("none", VmState::as_str);
     info!(id, incarnation, from = word(from), to = word(to), reason, "vm");
 }
+
+/// Orders that may wait for a VM's port.
+const ORDERS: usize = 4;
 
 /// How long a task that watches a guest waits before it opens the port again.
 pub(super) const REOPEN: Duration = Duration::from_secs(1);

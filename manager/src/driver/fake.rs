@@ -51,7 +51,7 @@ pub(crate) fn spawn(mut core: Core, disk_full: Arc<AtomicBool>) -> Handle {
                     node: "host1".to_owned(),
                     boot: 1,
                     accel: "tcg".to_owned(),
-                    lb: core.lb_addr(),
+                    lb: core.account().lb,
                     lb_generation: 0,
                     vms: core.vms(),
                     peers: vec![],
@@ -61,7 +61,7 @@ pub(crate) fn spawn(mut core: Core, disk_full: Arc<AtomicBool>) -> Handle {
                     let _ = done.send(());
                 }
                 Message::Event(event) => core.step(Time::default(), event, &mut Vec::new()),
-                Message::Ready { .. } | Message::Beat { .. } => {}
+                Message::Ready { .. } | Message::Beat { .. } | Message::Outbid(_) => {}
             }
         }
     });

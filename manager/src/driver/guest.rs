@@ -4,9 +4,11 @@
 //! talk is opened again whenever it breaks: a VM can be without it, but a manager that knows that a program has
 //! just started need not guess when to connect.
 
+use std::convert::Infallible;
 use std::path::PathBuf;
 
 use manager_core::Event;
+use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 use wire::{FromGuest, Identity, ToGuest};
 
@@ -14,20 +16,31 @@ use super::Handle;
 use super::actions::REOPEN;
 use crate::hypervisor::guest;
 
-/// Talks until it is dropped.
+/// Talks until it is dropped. `orders` are passed on in between.
 pub(super) async fn talk(
     socket: PathBuf,
     id: String,
     incarnation: u64,
     identity: impl Fn() -> Identity,
     driver: Handle,
-) {
+    mut orders: mpsc::Receiver<ToGuest>,
+) -> Infallible {
     // One for the whole life: a VM that says twice that it waits is told twice the same.
     let mut assign = None;
     loop {
         match guest::connect(&socket).await {
             Ok(mut port) => {
-                while let Some(line) = next(&mut port, &id, incarnation).await {
+                loop {
+                    let line = tokio::select! {
+                        line = next(&mut port, &id, incarnation) => line,
+                        Some(order) = orders.recv() => {
+                            if let Err(error) = port.send(&order).await {
+                                warn!(id, incarnation, %error, "cannot give the VM an order");
+                            }
+                            continue;
+                        }
+                    };
+                    let Some(line) = line else { break };
                     if let FromGuest::Waiting(_) = line {
                         let assign = assign.get_or_insert_with(|| ToGuest::Assign(Box::new(identity())));
                         if let Err(error) = port.send(assign).await {
@@ -47,10 +60,19 @@ pub(super) async fn talk(
 
 /// The next line, or none when the port is of no more use.
 async fn next(port: &mut guest::GuestPort, id: &str, incarnation: u64) -> Option<FromGuest> {
-    port.recv().await.unwrap_or_else(|error| {
-        debug!(id, incarnation, %error, "the VM's port failed");
-        None
-    })
+    loop {
+        match port.recv().await {
+            Ok(line) => return line,
+            // A newer VM may say what an older manager does not understand.
+            Err(error @ guest::Error::Malformed { .. }) => {
+                warn!(id, incarnation, %error, "the VM says something odd");
+            }
+            Err(error) => {
+                debug!(id, incarnation, %error, "the VM's port failed");
+                return None;
+            }
+        }
+    }
 }
 
 async fn hear(id: &str, incarnation: u64, line: FromGuest, driver: &Handle) {

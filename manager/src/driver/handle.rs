@@ -30,7 +30,9 @@ pub enum RequestError {
     #[error("the request could not be written to disk (is state_dir full?); nothing was changed")]
     Disk,
     /// No answer in time, or the manager is stopping.
-    #[error("the manager is stopping, or did not answer in time")]
+    #[error(
+        "the manager is stopping or its disk does not answer; the request may still take effect: look again"
+    )]
     Unavailable,
 }
 
@@ -60,6 +62,11 @@ impl Handle {
         self.send(Message::Beat { id, incarnation, heartbeat }).await;
     }
 
+    /// A peer holds an account of `boot`, of a later start than this one claims to be.
+    pub async fn outbid(&self, boot: u64) {
+        self.send(Message::Outbid(boot)).await;
+    }
+
     /// What the load balancer routes to; `done` is told once that is known.
     pub async fn lb_routes(&self, services: Vec<PeerService>, done: oneshot::Sender<()>) {
         self.send(Message::LbRoutes(services, done)).await;
@@ -68,7 +75,7 @@ impl Handle {
     /// Creates a service VM.
     ///
     /// # Errors
-    /// If it is refused; nothing is changed then.
+    /// If it is refused; nothing is changed then, but after [`RequestError::Unavailable`] it may yet be.
     pub async fn create(&self, request: CreateVm) -> Result<Vm, RequestError> {
         self.ask(|reply| Message::Create(request, reply)).await
     }
@@ -76,7 +83,7 @@ impl Handle {
     /// Begins to remove a service VM.
     ///
     /// # Errors
-    /// If it is refused; nothing is changed then.
+    /// If it is refused; nothing is changed then, but after [`RequestError::Unavailable`] it may yet be.
     pub async fn remove(&self, id: String) -> Result<Vm, RequestError> {
         self.ask(|reply| Message::Remove(id, reply)).await
     }

@@ -1,5 +1,6 @@
 //! What a VM is told about itself.
 
+use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rand::Rng;
@@ -28,7 +29,8 @@ pub(super) fn of(config: &Config, secret: &Secret, vm: &Vm, incarnation: u64) ->
         gateway,
         gateway_mac: Some(bridge_mac(gateway).to_string()),
         config: program_config(config, secret, vm.role, gateway).to_string(),
-        env: std::collections::BTreeMap::new(),
+        // So that a service can keep a place for its manager, however many clients it has.
+        env: BTreeMap::from([("PHALANX_GATEWAY".to_owned(), gateway.to_string())]),
         unix_ms: u64::try_from(unix.as_millis()).unwrap_or(u64::MAX),
         seed: base16ct::lower::encode_string(&seed),
     }

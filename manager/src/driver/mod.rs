@@ -10,9 +10,11 @@ pub(crate) mod fake;
 mod guest;
 mod handle;
 mod identity;
+mod neighbours;
 mod reads;
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,8 +23,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
-use tracing::warn;
-use wire::{Heartbeat, PeerAck, PeerService, PeerServices, Vm};
+use wire::{Heartbeat, PeerAck, PeerService, PeerServices, ToGuest, Vm};
 
 pub use self::handle::{Handle, RequestError};
 use crate::config::Config;
@@ -60,6 +61,8 @@ enum Message {
     },
     /// What the load balancer routes to; answered once the core knows it.
     LbRoutes(Vec<PeerService>, oneshot::Sender<()>),
+    /// A peer holds an account of this later boot.
+    Outbid(u64),
     Create(wire::CreateVm, Reply<Vm>),
     Remove(String, Reply<Vm>),
     Account(String, PeerServices, Reply<PeerAck>),
@@ -92,14 +95,19 @@ pub struct Driver {
     handle: Handle,
     hypervisor: Option<Hypervisor>,
     streams: HashMap<String, AbortOnDropHandle<()>>,
+    /// The way to PID 1 of each domain that is watched.
+    orders: HashMap<String, mpsc::Sender<ToGuest>>,
     /// Requests that are answered when their revision is on disk.
     pending: BTreeMap<u64, Vec<(Reply<Vm>, Vm)>>,
     /// When the present life of each id began, until its first heartbeat.
     begun: HashMap<String, (u64, Instant)>,
+    lives: watch::Sender<BTreeMap<Ipv4Addr, u64>>,
     account: watch::Sender<Arc<PeerServices>>,
     lb: watch::Sender<lb::Work>,
     lb_accepted: watch::Receiver<u64>,
     pushers: Vec<AbortOnDropHandle<()>>,
+    /// Something may have changed that others must know.
+    dirty: bool,
 }
 
 /// A driver, and the handle by which it is spoken to.
@@ -119,12 +127,15 @@ pub fn new(parts: Parts) -> Result<(Driver, Handle), crate::config::Error> {
         handle: handle.clone(),
         hypervisor: None,
         streams: HashMap::new(),
+        orders: HashMap::new(),
         pending: BTreeMap::new(),
         begun: HashMap::new(),
+        lives: watch::channel(BTreeMap::new()).0,
         account: watch::channel(Arc::new(empty)).0,
         lb: watch::channel(lb::Work::default()).0,
         lb_accepted: watch::channel(0).1,
         pushers: Vec::new(),
+        dirty: false,
     };
     Ok((driver, handle))
 }
@@ -146,10 +157,14 @@ impl Driver {
             if self.core.next_deadline() <= self.now() {
                 self.core.step(self.now(), Event::Tick, &mut actions);
             }
+            // Nothing changes without a line in the log or a request, except what the load balancer accepted.
+            self.dirty |= !actions.is_empty() || self.lb_accepted.has_changed().unwrap_or(false);
             for action in actions.drain(..) {
                 self.execute(action);
             }
-            self.tell_others();
+            if std::mem::take(&mut self.dirty) {
+                self.tell_others();
+            }
         }
     }
 
@@ -169,11 +184,11 @@ impl Driver {
 
     fn take(&mut self, message: Message, out: &mut Vec<Action>) {
         let now = self.now();
+        self.dirty |= !matches!(message, Message::Beat { .. } | Message::Vms(_) | Message::Cluster(_));
         match message {
             Message::Ready { hypervisor, running, desired } => {
                 self.hypervisor = Some(hypervisor);
                 self.core.step(now, Event::Inventory { running, desired }, out);
-                self.forget_stale_neighbours();
                 self.start_pushing();
             }
             Message::Event(event) => self.event(now, event, out),
@@ -183,6 +198,9 @@ impl Driver {
                 self.tell_others();
                 let _ = done.send(());
             }
+            Message::Outbid(boot) => self.outbid(boot),
+            // Who has given up waiting must not be surprised later.
+            Message::Create(_, reply) | Message::Remove(_, reply) if reply.is_closed() => {}
             Message::Create(request, reply) => match self.core.create(request.addr) {
                 Ok(accepted) => self.pending.entry(accepted.revision).or_default().push((reply, accepted.vm)),
                 Err(error) => drop(reply.send(Err(error.into()))),
@@ -211,6 +229,9 @@ impl Driver {
             && begun == incarnation
         {
             self.parts.metrics.create_seconds.observe(at.elapsed().as_secs_f64());
+        }
+        if let Event::Exited { domain } = &event {
+            self.orders.remove(domain);
         }
         self.core.step(now, event, out);
         if let Some((revision, written)) = settled {
@@ -251,6 +272,13 @@ impl Driver {
         self.parts.metrics.count_vms(&self.core.vms());
         self.parts.metrics.lb_generation.set(i64::try_from(*self.lb_accepted.borrow()).unwrap_or(i64::MAX));
 
+        let lives = self.core.lives();
+        self.lives.send_if_modified(|told| {
+            let changed = *told != lives;
+            *told = lives;
+            changed
+        });
+
         let (target, upstreams) = (self.core.lb_target(), self.core.upstreams());
         self.lb.send_if_modified(|work| {
             if work.target == target && *work.upstreams == upstreams {
@@ -264,7 +292,10 @@ impl Driver {
             true
         });
 
-        let account = self.core.account();
+        let mut account = self.core.account();
+        // Before its first upstream set it would only refuse.
+        let accepted = *self.lb_accepted.borrow_and_update();
+        account.lb = account.lb.filter(|_| accepted > 0);
         self.account.send_if_modified(|told| {
             // The first account of a boot is revision 1, even if it is empty.
             if told.revision > 0 && told.services == account.services && told.lb == account.lb {
@@ -286,17 +317,15 @@ impl Driver {
         self.pushers = self.spawn_pushers();
     }
 
-    /// Neighbour entries of an earlier start, at addresses that no VM has now.
-    fn forget_stale_neighbours(&self) {
-        let net = Arc::clone(&self.parts.net);
-        let kept: Vec<_> = self.core.vms().iter().map(|vm| vm.addr).collect();
-        tokio::spawn(async move {
-            let Ok(installed) = net.vms().await else { return };
-            for (addr, _) in installed.into_iter().filter(|(addr, _)| !kept.contains(addr)) {
-                if let Err(error) = net.remove_vm(addr).await {
-                    warn!(%addr, %error, "cannot remove a stale neighbour entry");
-                }
-            }
-        });
+    /// Claims a later boot than a peer has heard of.
+    fn outbid(&mut self, boot: u64) {
+        if boot < self.parts.boot {
+            return;
+        }
+        self.parts.boot = boot + 1;
+        let boot = self.parts.boot;
+        self.account
+            .send_modify(|told| *told = Arc::new(PeerServices { boot, revision: 1, ..(**told).clone() }));
+        self.parts.state.send_modify(|(_, state)| state.boot = boot);
     }
 }

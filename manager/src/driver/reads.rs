@@ -31,7 +31,7 @@ impl Driver {
                 .hypervisor
                 .as_ref()
                 .map_or_else(|| "unknown".to_owned(), |it| it.accel().as_str().to_owned()),
-            lb: self.core.lb_addr(),
+            lb: self.account.borrow().lb,
             lb_generation: *self.lb_accepted.borrow(),
             vms: self.core.vms(),
             peers: peers.collect(),

@@ -62,17 +62,20 @@ impl Client {
 
     /// The running and paused domains with our metadata and `node`. Others' are skipped without complaint.
     pub(super) fn list(&self, node: &str) -> Result<Vec<Listed>, Failure> {
-        let domains = self.on_connection(|connection| {
-            connection.list_all_domains(
-                sys::VIR_CONNECT_LIST_DOMAINS_RUNNING | sys::VIR_CONNECT_LIST_DOMAINS_PAUSED,
-            )
-        })?;
-        // A domain that ends between the two calls has no description any more.
-        Ok(domains
-            .iter()
-            .filter_map(|domain| describe(domain).ok().flatten())
-            .filter(|d| d.meta.node == node)
-            .collect())
+        let flags = sys::VIR_CONNECT_LIST_DOMAINS_RUNNING | sys::VIR_CONNECT_LIST_DOMAINS_PAUSED;
+        // All on one connection, or not at all: half a list would look as if the other half had died.
+        self.on_connection(|connection| {
+            let mut listed = Vec::new();
+            for domain in connection.list_all_domains(flags)? {
+                match describe(&domain) {
+                    Ok(described) => listed.extend(described.filter(|d| d.meta.node == node)),
+                    // It ended between the two calls.
+                    Err(e) if is_gone(&e) => {}
+                    Err(e) => return Err(e),
+                }
+            }
+            Ok(listed)
+        })
     }
 
     /// The names of all domains, whoever's, that are running or about to.

@@ -192,7 +192,7 @@ impl Hypervisor {
     pub async fn list(&self) -> Result<Vec<RunningDomain>, Error> {
         let node = self.inner.settings.node.clone();
         let listed = self.call("list domains", move |client| client.list(&node), drop).await?;
-        let processes = process::qemu_processes().map_err(|e| at(Path::new("/proc"), e))?;
+        let processes = self.processes().await?;
         let running: Vec<_> = listed
             .into_iter()
             // Without a process it ends just now, and libvirtd has not noticed yet.
@@ -229,7 +229,7 @@ impl Hypervisor {
             }
         };
         self.call_named("start a domain", &spec.name, create, undo).await?;
-        let processes = process::qemu_processes().map_err(|e| at(Path::new("/proc"), e))?;
+        let processes = self.processes().await?;
         let Some(&process) = processes.get(&uuid) else {
             return Err(Error::Vanished(spec.name));
         };
@@ -275,7 +275,7 @@ impl Hypervisor {
     }
 
     /// Removes the sockets of VMs that are gone and all but their newest console logs, and cuts the logs of
-    /// running VMs that have become too long. To be called at the start and every few minutes.
+    /// running VMs that have become too long.
     ///
     /// # Errors
     /// When libvirt cannot be asked which domains there are, or a file cannot be removed.
@@ -294,11 +294,24 @@ impl Hypervisor {
         let (wanted, node) = (name.to_owned(), self.inner.settings.node.clone());
         let find = move |client: &Client| client.find(&wanted, &node);
         let Some(listed) = self.call_named("find a domain", name, find, drop).await? else { return Ok(()) };
-        let processes = process::qemu_processes().map_err(|e| at(Path::new("/proc"), e))?;
+        let processes = self.processes().await?;
         if let Some(&process) = processes.get(&listed.uuid) {
             kill(process).await?;
         }
         self.call_named("destroy a domain", name, move |client| client.destroy(&listed.uuid), drop).await
+    }
+
+    /// The QEMUs of this host. Read on a thread: the kernel blocks a reader of a process's command line for as long
+    /// as that process holds its memory map, and a sick QEMU may do that for long.
+    async fn processes(&self) -> Result<BTreeMap<String, ProcessId>, Error> {
+        const CALL: &str = "find QEMU's process";
+        match self.inner.calls.run(process::qemu_processes, drop).await {
+            Ok(found) => found.map_err(|e| at(Path::new("/proc"), e)),
+            Err(NoResult::Busy) => Err(Error::Busy { call: CALL }),
+            Err(NoResult::Late | NoResult::Lost) => {
+                Err(Error::Timeout { call: CALL, after: self.inner.settings.call_timeout })
+            }
+        }
     }
 
     fn describe(&self, spec: &DomainSpec, uuid: &str) -> Result<String, Error> {

@@ -23,6 +23,17 @@ pub struct ProcessId {
     pub start_time: u64,
 }
 
+impl ProcessId {
+    /// How long it has been running, to a hundredth of a second.
+    pub fn age(&self) -> Duration {
+        let ticks = rustix::param::clock_ticks_per_second().max(1);
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        let now =
+            Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), u32::try_from(now.tv_nsec).unwrap_or(0));
+        now.saturating_sub(Duration::from_millis(self.start_time.saturating_mul(1000) / ticks))
+    }
+}
+
 /// Waits until the process is gone; returns at once if it already is. Dropping the future is harmless.
 ///
 /// # Errors

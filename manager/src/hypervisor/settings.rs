@@ -48,7 +48,7 @@ impl Settings {
     ///
     /// # Errors
     /// [`Error::Invalid`], naming the setting.
-    pub(super) fn check(&self) -> Result<(), Error> {
+    pub fn check(&self) -> Result<(), Error> {
         let fail = |field, message| Err(Error::Invalid { field, message });
         if self.uri.is_empty() || self.uri.chars().any(char::is_control) {
             return fail("hypervisor.uri", format!("{:?} is no URI", self.uri));

@@ -292,6 +292,16 @@ fn errno(error: &io::Error) -> Option<Errno> {
     error.raw_os_error().map(Errno::from_raw)
 }
 
+impl Settings {
+    /// Checks what can be checked without the kernel.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`], naming the setting.
+    pub fn check(&self) -> Result<(), Error> {
+        check(self)
+    }
+}
+
 fn check(settings: &Settings) -> Result<(), Error> {
     let invalid = |field, message| Err(Error::Invalid { field, message });
     for (field, name) in [("interface", &settings.interface), ("bridge", &settings.bridge)] {

@@ -10,6 +10,7 @@ use tracing::{info, warn};
 use wire::{PeerAck, PeerServices};
 
 use super::client::Client;
+use crate::driver::Handle;
 use crate::metrics::Metrics;
 
 /// Between two accounts when nothing changes.
@@ -25,6 +26,7 @@ pub async fn run(
     peer: String,
     client: Client,
     mut account: watch::Receiver<Arc<PeerServices>>,
+    driver: Handle,
     metrics: Arc<Metrics>,
 ) {
     let path = format!("/v1/peers/{node}/services");
@@ -37,6 +39,16 @@ pub async fn run(
             Ok(ack) => {
                 if reachable != Some(true) {
                     info!(peer, boot = ack.boot, revision = ack.revision, "peer takes our account");
+                }
+                if (ack.boot, ack.revision) > (now.boot, now.revision) {
+                    // The clock was wrong at an earlier start, and the disk has lost its number.
+                    warn!(
+                        peer,
+                        held = ack.boot,
+                        ours = now.boot,
+                        "peer holds a later account of us; outbidding it"
+                    );
+                    driver.outbid(ack.boot).await;
                 }
                 reachable = Some(true);
                 pause = PAUSE.0;

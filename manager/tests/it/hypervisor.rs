@@ -12,7 +12,7 @@ use manager::hypervisor::{
 use manager::net::vm_mac;
 use wire::{FromGuest, Role};
 
-use crate::libvirtd::{Libvirtd, PATIENCE, idle_kernel, send, wait_for};
+use crate::libvirtd::{Libvirtd, PATIENCE, idle_kernel, send, skip, wait_for};
 
 fn settings(libvirtd: &Libvirtd) -> Settings {
     let kernel = idle_kernel(libvirtd.dir());
@@ -313,8 +313,9 @@ async fn waiting(port: &mut GuestPort) -> FromGuest {
 async fn our_image_boots_and_waits_for_its_identity() {
     let built = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/image");
     let image = std::env::var_os("PHALANX_IMAGE").map_or_else(built, PathBuf::from);
-    if !image.join("initramfs").exists() {
-        println!("skipped: there is no image in {} (image/build makes it)", image.display());
+    if !["vmlinuz", "initramfs"].iter().all(|name| image.join(name).exists()) {
+        let why = format!("there is no image in {} (image/build makes it)", image.display());
+        skip("PHALANX_REQUIRE_IMAGE", &why);
         return;
     }
     let Some(libvirtd) = Libvirtd::start() else { return };

@@ -4,6 +4,7 @@
 //! test comes to; with it go libvirtd, every QEMU, every mount and the bridge. The directory is the test's.
 
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -22,6 +23,23 @@ pub(crate) fn wait_for<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T
         assert!(Instant::now() < deadline, "{what}: not within {} s", PATIENCE.as_secs());
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// Whether the test runs as root, as it must; otherwise it is skipped.
+pub(crate) fn is_root() -> bool {
+    let is_root = nix::unistd::geteuid().is_root();
+    if !is_root {
+        skip("PHALANX_REQUIRE_ROOT", "it needs root");
+    }
+    is_root
+}
+
+/// Says that a test is skipped; where `variable` is set, as in `./test`, that is a failure.
+pub(crate) fn skip(variable: &str, why: &str) {
+    let is_required = std::env::var_os(variable).is_some_and(|value| !value.is_empty());
+    assert!(!is_required, "{why}, and {variable} forbids to skip the test");
+    // Not println: nobody sees what that prints in a test that passes.
+    std::io::stderr().write_all(format!("skipped: {why}\n").as_bytes()).unwrap();
 }
 
 /// The directories of libvirt that are replaced by ones of ours.
@@ -55,8 +73,7 @@ pub(crate) struct Libvirtd {
 impl Libvirtd {
     /// Starts one, with a bridge `phx0`; none if the test does not run as root.
     pub(crate) fn start() -> Option<Self> {
-        if !nix::unistd::geteuid().is_root() {
-            println!("skipped: needs root");
+        if !is_root() {
             return None;
         }
         let dir = tempfile::Builder::new().prefix("phx-").tempdir().unwrap();

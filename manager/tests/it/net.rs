@@ -8,6 +8,8 @@ use std::process::Command;
 use manager::net::{Change, Conflict, Error, MacAddr, Net, PeerRoute, Settings, bridge_mac, vm_mac};
 use nix::sched::{CloneFlags, unshare};
 
+use crate::libvirtd::is_root;
+
 const VM: Ipv4Addr = Ipv4Addr::new(10, 77, 11, 11);
 
 fn settings() -> Settings {
@@ -26,8 +28,7 @@ fn peer(pool: &str, via: &str) -> PeerRoute {
 
 /// Runs the test in a new network namespace with a LAN interface `lan0`, 10.77.0.11/24.
 fn in_namespace<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'static) {
-    if !nix::unistd::geteuid().is_root() {
-        println!("skipped: needs root");
+    if !is_root() {
         return;
     }
     let run = move || {

@@ -5,7 +5,7 @@
 
 use std::net::Ipv4Addr;
 
-use wire::{PeerServices, Role, Vm};
+use wire::{PeerServices, Role, Vm, VmState};
 
 use super::{Action, Core, Phase, Removal, Slot, Transition, log};
 use crate::peers::{AccountError, Merge};
@@ -115,7 +115,7 @@ impl Core {
         self.desired_revision += 1;
         let revision = self.desired_revision;
         slot.removal = Some(Removal::Requested { revision });
-        Ok(Accepted { revision, vm: slot.view() })
+        Ok(Accepted { revision, vm: Vm { state: VmState::Draining, ..slot.view() } })
     }
 
     /// Takes a peer's account of its services.
@@ -138,16 +138,17 @@ impl Core {
             if let Some(Removal::Requested { revision: wanted }) = slot.removal
                 && wanted <= revision
             {
+                let from = slot.state();
                 slot.removal = Some(Removal::Draining { until: now + self.config.drain });
-                out.push(log(slot, None, "removal requested".to_owned()));
+                out.push(log(slot, Some(from), "removal requested".to_owned()));
                 if slot.serving().is_none() {
-                    self.finish_removal(now, addr, "removed", out);
+                    self.finish_removal(addr, "removed", out);
                 }
             } else if let Phase::Reserved { revision: wanted } = slot.phase
                 && wanted <= revision
             {
                 self.retired.remove(&addr);
-                self.begin_life(addr, "creation requested", out);
+                self.begin_life(now, addr, "creation requested", out);
             }
         }
     }

@@ -29,6 +29,8 @@ fn config(pool: &str) -> Config {
         service_port: 8080,
         lb_port: 80,
         drain: Duration::from_secs(1),
+        stop: Duration::from_secs(10),
+        max_boots: 64,
     }
 }
 
@@ -122,11 +124,11 @@ impl World {
     fn asked(&mut self) -> Vec<String> {
         let words = |action| match action {
             Action::Create { id, incarnation, .. } => Some(format!("create {id}.{incarnation}")),
-            Action::Destroy(domain) => Some(format!("destroy {}", domain.name)),
+            Action::Destroy { domain, .. } => Some(format!("destroy {}", domain.name)),
+            Action::Stop { domain, timeout } => Some(format!("stop {} {timeout:?}", domain.name)),
             Action::Watch { domain, fresh, .. } => Some(format!("watch {} fresh={fresh}", domain.name)),
             Action::Connect { id, incarnation, .. } => Some(format!("connect {id}.{incarnation}")),
             Action::Disconnect { id } => Some(format!("disconnect {id}")),
-            Action::Release { addr } => Some(format!("release {addr}")),
             Action::Log(_) => None,
         };
         std::mem::take(&mut self.out).into_iter().filter_map(words).collect()
@@ -145,6 +147,7 @@ fn observed(id: &str, role: Role, last: u8, incarnation: u64, pid: u32) -> Obser
         role,
         addr,
         incarnation,
+        age: Duration::from_secs(3_600),
     }
 }
 
@@ -283,8 +286,10 @@ fn a_request_begins_when_it_is_on_disk_and_is_undone_when_it_is_not() {
     });
     world.beat("host1/svc-3", 1);
     world.asked();
+    let routes = world.routes();
     let removal = world.core.remove("host1/svc-3").unwrap();
     assert_eq!(removal.vm.state, VmState::Draining);
+    assert_eq!(world.routes(), routes, "a removal that is not on disk has no effect");
     world.event(Event::PersistFailed { revision: removal.revision });
     assert_eq!(world.state("host1/svc-3"), Some((VmState::Up, 1)));
     assert_eq!(world.asked(), [""; 0]);
@@ -301,13 +306,15 @@ fn a_removed_vm_drains_and_its_address_counts_on() {
     assert!(world.core.desired().1.vms[1].removing);
     world.pass(900);
     assert_eq!(world.routes().len(), 1);
+    world.beat("host1/lb-2", 1);
+    world.beat(&id, 1);
     world.pass(100);
+    assert_eq!(world.asked(), [format!("stop {id}.1 10s")], "its program may end by itself");
+    assert_eq!(world.state(&id), Some((VmState::Draining, 1)));
+    world.kill(&id, 1);
     assert_eq!(world.routes(), []);
-    let asked = world.asked();
-    assert!(
-        asked.contains(&format!("destroy {id}.1")) && asked.contains(&"release 10.77.11.3".to_owned()),
-        "{asked:?}"
-    );
+    assert_eq!(world.asked(), [format!("disconnect {id}"), format!("destroy {id}.1")]);
+    assert_eq!(world.core.lives().len(), 1);
     assert_eq!(world.core.create(None).unwrap().vm.incarnation, 2, "no life is lived twice");
 }
 
@@ -373,7 +380,8 @@ fn a_restarted_manager_finishes_what_was_begun() {
         observed("host1/svc-3", Role::Service, 3, 2, 12),
         observed("host1/svc-3", Role::Service, 3, 1, 13),
         observed("host1/svc-5", Role::Service, 5, 1, 14),
-        Observed { addr: Ipv4Addr::new(10, 99, 0, 1), ..observed("host1/svc-9", Role::Service, 9, 1, 15) },
+        observed("host1/svc-7", Role::Service, 7, 2, 15),
+        observed("host1/svc-9", Role::Service, 9, 4, 16),
     ];
     let vms = vec![
         desired("host1/lb-2", Role::Lb, 2, 1),
@@ -381,18 +389,91 @@ fn a_restarted_manager_finishes_what_was_begun() {
         desired("host1/svc-4", Role::Service, 4, 6),
         DesiredVm { removing: true, ..desired("host1/svc-5", Role::Service, 5, 1) },
         DesiredVm { removing: true, ..desired("host1/svc-6", Role::Service, 6, 3) },
+        desired("host1/svc-7", Role::Service, 7, 3),
     ];
-    world.event(Event::Inventory { running, desired: Desired { vms, ..Desired::default() } });
+    let retired = [(Ipv4Addr::new(10, 77, 11, 9), 4)].into();
+    world.event(Event::Inventory { running, desired: Desired { vms, retired } });
     let asked = world.asked();
-    for expected in
-        ["destroy host1/svc-3.1", "create host1/svc-4.7", "destroy host1/svc-5.1", "destroy host1/svc-9.1"]
-    {
+    for expected in [
+        "destroy host1/svc-3.1",
+        "create host1/svc-4.7",
+        "destroy host1/svc-5.1",
+        "destroy host1/svc-7.2",
+        "create host1/svc-7.4",
+        "destroy host1/svc-9.4",
+    ] {
         assert!(asked.contains(&expected.to_owned()), "{expected}: {asked:?}");
     }
     assert_eq!(world.state("host1/svc-3"), Some((VmState::Suspect, 2)), "the later life counts");
     for gone in ["host1/svc-5", "host1/svc-6", "host1/svc-9"] {
         assert_eq!(world.state(gone), None);
     }
+}
+
+#[test]
+fn vms_of_another_configuration_are_named_and_left_alone() {
+    let world = World::new("10.77.11.0/24");
+    let good = [observed("host1/lb-2", Role::Lb, 2, 1, 11), observed("host1/svc-3", Role::Service, 3, 1, 12)];
+    assert_eq!(world.core.check_inventory(&good, &Desired::default()), Ok(()));
+    let outside = Observed { addr: Ipv4Addr::new(10, 99, 0, 3), ..good[1].clone() };
+    let renamed = observed("other/svc-3", Role::Service, 3, 1, 12);
+    let moved = observed("host1/svc-9", Role::Service, 3, 1, 12);
+    for foreign in [outside, renamed, moved] {
+        let error =
+            world.core.check_inventory(std::slice::from_ref(&foreign), &Desired::default()).unwrap_err();
+        assert_eq!((error.id, error.addr), (foreign.id, foreign.addr));
+    }
+    let vms = vec![desired("host1/svc-1", Role::Service, 3, 1)];
+    assert!(world.core.check_inventory(&[], &Desired { vms, ..Desired::default() }).is_err());
+}
+
+#[test]
+fn a_vm_that_was_just_created_when_the_manager_restarted_may_go_on_booting() {
+    let mut world = World::new("10.77.11.0/24");
+    let young = Observed { age: Duration::from_secs(1), ..observed("host1/svc-3", Role::Service, 3, 1, 12) };
+    let running = vec![observed("host1/lb-2", Role::Lb, 2, 1, 11), young];
+    world.event(Event::Inventory { running, desired: Desired::default() });
+    assert_eq!(world.state("host1/svc-3"), Some((VmState::Starting, 1)));
+    assert_eq!(world.routes(), [], "nothing is sent to it before it is heard");
+    for _ in 0..18 {
+        world.beat("host1/lb-2", 1);
+        world.pass(950);
+    }
+    world.beat("host1/svc-3", 1);
+    assert_eq!(world.state("host1/svc-3"), Some((VmState::Up, 1)));
+}
+
+#[test]
+fn only_so_many_vms_boot_at_once_and_the_load_balancer_is_the_first() {
+    let mut world = World::new("10.77.11.0/24");
+    world.core.config.max_boots = 2;
+    let vms = (3..8).map(|last| desired(&format!("host1/svc-{last}"), Role::Service, last, 1)).collect();
+    world.event(Event::Inventory { running: vec![], desired: Desired { vms, ..Desired::default() } });
+    assert_eq!(world.asked(), ["create host1/lb-2.1", "create host1/svc-3.2"]);
+    world.event(Event::Created {
+        id: "host1/lb-2".to_owned(),
+        incarnation: 1,
+        domain: domain("host1/lb-2.1", 50),
+    });
+    world.pass(200);
+    assert!(!world.asked().iter().any(|asked| asked.starts_with("create")), "it boots still");
+    world.beat("host1/lb-2", 1);
+    world.pass(100);
+    assert_eq!(world.asked(), ["create host1/svc-4.2"]);
+}
+
+#[test]
+fn a_vm_whose_removal_waits_for_the_disk_is_healed_like_any_other() {
+    let mut world = World::started();
+    let id = world.service();
+    world.core.remove(&id).unwrap();
+    world.kill(&id, 1);
+    assert!(world.asked().contains(&format!("create {id}.2")));
+    world.settle();
+    assert_eq!(world.state(&id), None, "and removed when the disk has taken the request");
+    world.asked();
+    world.event(Event::Created { id, incarnation: 2, domain: domain("late", 9) });
+    assert_eq!(world.asked(), ["destroy late"]);
 }
 
 #[test]

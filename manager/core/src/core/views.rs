@@ -1,13 +1,14 @@
 //! What others are told, as functions of the state.
 
-use std::net::SocketAddr;
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use wire::{PeerService, PeerServices, Role, Upstream, Vm, VmState};
 
-use super::{Core, Removal};
+use super::Core;
 use crate::desired::{Desired, DesiredVm};
-use crate::slot::{Phase, Slot};
+use crate::slot::Slot;
 use crate::time::Time;
 
 /// The own load balancer, as the target of pushes.
@@ -18,7 +19,7 @@ pub struct LbTarget {
     /// Which life: a new one has an empty upstream set.
     pub incarnation: u64,
     /// Its address.
-    pub addr: std::net::Ipv4Addr,
+    pub addr: Ipv4Addr,
 }
 
 impl Core {
@@ -67,17 +68,17 @@ impl Core {
         self.desired_revision
     }
 
+    /// Which life each address belongs to now.
+    pub fn lives(&self) -> BTreeMap<Ipv4Addr, u64> {
+        self.slots.values().map(|slot| (slot.addr, slot.incarnation)).collect()
+    }
+
     /// The own load balancer, once it may be spoken to.
     pub fn lb_target(&self) -> Option<LbTarget> {
         self.slots
             .values()
             .find(|slot| slot.role == Role::Lb && slot.serving().is_some())
             .map(|slot| LbTarget { id: slot.id.clone(), incarnation: slot.incarnation, addr: slot.addr })
-    }
-
-    /// Where the own load balancer takes traffic, while its heartbeat arrives.
-    pub fn lb_addr(&self) -> Option<SocketAddr> {
-        self.account().lb
     }
 
     /// Each peer's account and how long ago it was heard.
@@ -94,14 +95,6 @@ impl Core {
                 Some(PeerService { id: slot.id.clone(), incarnation: slot.incarnation, addr, state })
             })
             .collect()
-    }
-
-    /// Whether any request still waits for the disk.
-    pub fn waits_for_disk(&self) -> bool {
-        self.slots.values().any(|slot| {
-            matches!(slot.phase, Phase::Reserved { .. })
-                || matches!(slot.removal, Some(Removal::Requested { .. }))
-        })
     }
 }
 

@@ -69,6 +69,7 @@ fn every_transition() {
         (reconnecting(1, 5_500, None), Tick, reconnecting(1, 5_500, None), None),
         (reconnecting(1, 5_500, Some(5_001)), Tick, reconnecting(1, 5_500, Some(5_001)), None),
         (reconnecting(1, 5_500, Some(4_990)), Tick, reconnecting(1, 5_500, None), Some(Connect)),
+        (reconnecting(0, 5_000, None), Tick, reconnecting(1, 6_000, None), Some(Connect)),
         (reconnecting(1, 5_000, None), Tick, reconnecting(2, 6_000, None), Some(Connect)),
         (reconnecting(2, 5_000, None), Tick, State::Dead, Some(Give(Reason::Silence))),
         (reconnecting(2, 3_000, None), gap, reconnecting(1, 6_000, None), Some(Connect)),
@@ -125,6 +126,15 @@ fn silence_is_found_after_the_timeout_and_the_retries() {
     }
 }
 
+#[test]
+fn an_adopted_vm_that_had_no_time_to_boot_gets_the_rest_of_it() {
+    let config = config();
+    let young = Heartbeat::adopted(at(1_000), Duration::from_millis(500), &config);
+    assert_eq!(young.state(), booting(20_500, Some(1_000)));
+    let old = Heartbeat::adopted(at(1_000), Duration::from_secs(20), &config);
+    assert_eq!(verdict(old, &config, true), (at(4_000), Reason::Silence), "all its slots, as any other VM");
+}
+
 proptest! {
     /// Whatever happens, a VM that was heard is not given up before `timeout * (retries + 1)` of silence, and
     /// every machine that is not dead has a deadline ahead at which it acts.
@@ -134,7 +144,7 @@ proptest! {
         retries in 0_u32..4,
     ) {
         let config = Config { retries, ..config() };
-        let mut heartbeat = Heartbeat::adopted(at(0), &config);
+        let mut heartbeat = Heartbeat::adopted(at(0), config.boot_timeout, &config);
         let (mut now, mut heard) = (0, None);
         for (pause, event) in steps {
             now += pause;

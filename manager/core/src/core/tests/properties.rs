@@ -52,7 +52,14 @@ impl Outside {
                     assert!(self.lives.insert((id.clone(), incarnation)), "{id}.{incarnation} lives twice");
                     self.creating.push((id, incarnation));
                 }
-                Action::Destroy(domain) => self.destroying.push(domain.name),
+                Action::Destroy { domain, .. } => {
+                    assert!(
+                        !self.destroying.contains(&domain.name),
+                        "{} is destroyed twice at once",
+                        domain.name
+                    );
+                    self.destroying.push(domain.name);
+                }
                 _ => {}
             }
         }
