@@ -12,7 +12,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, error, info, warn};
 use wire::{Role, ToGuest, VmState};
 
-use super::{Driver, guest, neighbours};
+use super::{Birth, Driver, guest, neighbours};
 use crate::hypervisor::{DomainMeta, DomainSpec, ProcessId, RunningDomain};
 use crate::identity::Purpose;
 use crate::net::vm_mac;
@@ -34,7 +34,8 @@ impl Driver {
     }
 
     fn create(&mut self, id: String, role: Role, addr: Ipv4Addr, incarnation: u64) {
-        self.begun.insert(id.clone(), (incarnation, Instant::now()));
+        let birth = Birth { incarnation, decided: Instant::now(), created: None };
+        self.begun.insert(id.clone(), birth);
         self.parts.metrics.creations.with_label_values(&[role.as_str()]).inc();
         let Some(hypervisor) = self.hypervisor.clone() else { return };
         let (metrics, handle) = (Arc::clone(&self.parts.metrics), self.handle.clone());

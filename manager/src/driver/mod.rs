@@ -23,6 +23,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
+use tracing::info;
 use wire::{Heartbeat, PeerAck, PeerService, PeerServices, ToGuest, Vm};
 
 pub use self::handle::{Handle, RequestError};
@@ -86,6 +87,14 @@ pub struct Parts {
     pub state: watch::Sender<(u64, State)>,
 }
 
+/// A life that has begun and was not heard yet.
+struct Birth {
+    incarnation: u64,
+    decided: Instant,
+    /// How long libvirt took.
+    created: Option<Duration>,
+}
+
 /// The loop's state beside the core.
 pub struct Driver {
     core: Core,
@@ -99,8 +108,8 @@ pub struct Driver {
     orders: HashMap<String, mpsc::Sender<ToGuest>>,
     /// Requests that are answered when their revision is on disk.
     pending: BTreeMap<u64, Vec<(Reply<Vm>, Vm)>>,
-    /// When the present life of each id began, until its first heartbeat.
-    begun: HashMap<String, (u64, Instant)>,
+    /// How far the present life of each id has come, until its first heartbeat.
+    begun: HashMap<String, Birth>,
     lives: watch::Sender<BTreeMap<Ipv4Addr, u64>>,
     account: watch::Sender<Arc<PeerServices>>,
     lb: watch::Sender<lb::Work>,
@@ -225,10 +234,10 @@ impl Driver {
             _ => None,
         };
         if let Event::Created { id, incarnation, .. } = &event
-            && let Some((begun, at)) = self.begun.get(id)
-            && begun == incarnation
+            && let Some(birth) = self.begun.get_mut(id).filter(|birth| birth.incarnation == *incarnation)
         {
-            self.parts.metrics.create_seconds.observe(at.elapsed().as_secs_f64());
+            birth.created = Some(birth.decided.elapsed());
+            self.parts.metrics.create_seconds.observe(birth.decided.elapsed().as_secs_f64());
         }
         if let Event::Exited { domain } = &event {
             self.orders.remove(domain);
@@ -250,10 +259,10 @@ impl Driver {
         heartbeat: &Heartbeat,
         out: &mut Vec<Action>,
     ) {
-        if let Some((begun, at)) = self.begun.get(&id)
-            && *begun == incarnation
-        {
-            self.parts.metrics.boot_seconds.observe(at.elapsed().as_secs_f64());
+        if let Some(birth) = self.begun.get(&id).filter(|birth| birth.incarnation == incarnation) {
+            let heartbeat = birth.decided.elapsed();
+            info!(id, incarnation, created = ?birth.created, ?heartbeat, "first heartbeat");
+            self.parts.metrics.boot_seconds.observe(heartbeat.as_secs_f64());
             self.begun.remove(&id);
         }
         if self.core.lb_target().is_some_and(|lb| lb.id == id && lb.incarnation == incarnation) {

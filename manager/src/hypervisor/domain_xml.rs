@@ -78,9 +78,10 @@ pub(super) struct Description<'a> {
 }
 
 impl Description<'_> {
-    /// The kernel's command line. A panic reboots at once, and a reboot ends the domain.
+    /// The kernel's command line. A panic reboots at once, and a reboot ends the domain; by a triple fault, because the
+    /// EFI call that the kernel would choose leads nowhere on a microvm.
     fn cmdline(&self) -> String {
-        let mut line = "console=ttyS0 quiet panic=-1".to_owned();
+        let mut line = "console=ttyS0 quiet panic=-1 reboot=t".to_owned();
         if let (Accel::Tcg, Some(khz)) = (self.accel, self.tsc_khz) {
             line += &format!(" tsc_early_khz={khz}");
         }

@@ -55,7 +55,7 @@ fn a_microvm_under_tcg_is_described_like_this() {
     <type arch="x86_64" machine="microvm">hvm</type>
     <kernel>/boot/vmlinuz</kernel>
     <initrd>/boot/initramfs</initrd>
-    <cmdline>console=ttyS0 quiet panic=-1 tsc_early_khz=2596134</cmdline>
+    <cmdline>console=ttyS0 quiet panic=-1 reboot=t tsc_early_khz=2596134</cmdline>
   </os>
   <features>
     <acpi/>
@@ -95,9 +95,12 @@ fn a_microvm_under_tcg_is_described_like_this() {
 #[test]
 fn kvm_and_q35_differ_where_they_must() {
     let xml = owned().describe(Accel::Kvm, Machine::Q35);
-    for part in
-        [r#"<domain type="kvm">"#, r#"mode="host-passthrough""#, r#"machine="q35""#, "panic=-1</cmdline>"]
-    {
+    for part in [
+        r#"<domain type="kvm">"#,
+        r#"mode="host-passthrough""#,
+        r#"machine="q35""#,
+        "panic=-1 reboot=t</cmdline>",
+    ] {
         assert!(xml.contains(part), "{part} in {xml}");
     }
     for part in ["virtio-mmio", "tsc_early_khz", "tb-cache"] {
