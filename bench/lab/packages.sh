@@ -16,11 +16,11 @@ phalanx_packages=(
     libvirt-clients        # virsh, to look at VMs by hand
     libvirt-daemon-system  # libvirtd, with its configuration
     libvirt-dev            # headers for the manager
+    lz4                    # packing the VM image
     pkg-config             # finding libvirt
     python3-pip            # the default source of Alpine's files
     qemu-system-x86        # the VMs
     shellcheck             # checks of the scripts
-    zstd                   # packing the VM image
 )
 
 is_installed() {
@@ -48,8 +48,10 @@ install_packages() {
     fi
     echo "installing Debian packages: ${missing[*]}"
     as_root+=(env DEBIAN_FRONTEND=noninteractive)
-    "${as_root[@]}" apt-get update -qq </dev/null
-    "${as_root[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" </dev/null
+    # Another apt may be at work, such as the daily upgrade of a fresh machine.
+    local apt=("${as_root[@]}" apt-get -qq -o DPkg::Lock::Timeout=300)
+    "${apt[@]}" update </dev/null
+    "${apt[@]}" install -y --no-install-recommends "${missing[@]}" </dev/null
 }
 
 install_packages

@@ -3,6 +3,7 @@
 //! A step that fails does not end the check: the next ones still run if the cluster can settle again, and the
 //! cluster is taken down in every case.
 
+mod cut;
 mod faults;
 mod job;
 mod snapshot;
@@ -10,7 +11,7 @@ mod snapshot;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 
 use crate::cli::UpArgs;
 use crate::interrupt::Interrupt;
@@ -80,7 +81,8 @@ impl Detail for State {
 /// Runs the check; success only if every step passed.
 pub(crate) async fn run(faults: bool) -> Result<ExitCode> {
     let mut interrupt = Interrupt::catch()?;
-    ensure!(!teardown::anything_left(), "there is a lab already: `./demo down` removes it");
+    // The lock's directory goes, too: nothing of a lab may be in the picture of before.
+    teardown::remove(teardown::make_room().await?).await?;
     let before = Snapshot::take(&Witness::default())?;
     let mut report = Report::default();
     // A /29 holds so few VMs that exhausting it takes seconds.

@@ -58,3 +58,6 @@ fn logs_below(dir: &Path, depth: usize) -> Vec<PathBuf> {
     found.sort();
     found
 }
+
+#[cfg(test)]
+mod tests;

@@ -101,6 +101,12 @@ impl Probe {
         }
     }
 
+    /// A moment from which an interval that begins there or later has nothing of what was before this call, in milliseconds
+    /// of the intervals' time. That begins a little later than `started`, which is on the safe side.
+    pub(crate) fn now_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1)
+    }
+
     /// The next second's result; none at the end.
     pub(crate) async fn next(&mut self) -> Result<Option<Interval>> {
         match self.line().await? {

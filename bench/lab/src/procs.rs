@@ -65,7 +65,9 @@ fn stat(pid: i32) -> Option<Stat> {
 fn parse_stat(text: &str) -> Option<Stat> {
     let after_name = &text[text.rfind(')')? + 1..];
     let fields: Vec<_> = after_name.split_whitespace().collect();
-    let ended = matches!(*fields.first()?, "Z" | "X");
+    // Of a process with several threads the first one may be a zombie while the others still run.
+    let threads: u32 = fields.get(17)?.parse().ok()?;
+    let ended = matches!(*fields.first()?, "Z" | "X") && threads <= 1;
     Some(Stat { start_ticks: fields.get(19)?.parse().ok()?, ended })
 }
 
@@ -181,7 +183,8 @@ pub(crate) fn send(process: Process, signal: Signal) -> Result<bool> {
     }
 }
 
-/// Kills every process of the lab and waits until none is left.
+/// Kills every process of the lab and waits until none runs. A zombie counts as gone: it holds nothing, and not every
+/// machine has an init that would collect it.
 ///
 /// `reap` is called between looks: a supervisor collects its children there.
 pub(crate) fn kill_all(limit: Duration, mut reap: impl FnMut()) -> Result<usize> {
@@ -190,8 +193,7 @@ pub(crate) fn kill_all(limit: Duration, mut reap: impl FnMut()) -> Result<usize>
     loop {
         reap();
         let left = lab_processes();
-        let gone = |process: &Process| start_ticks(process.pid) != Some(process.start_ticks);
-        if left.is_empty() && killed.iter().all(gone) {
+        if left.is_empty() && !killed.iter().any(Process::is_alive) {
             return Ok(killed.len());
         }
         for found in &left {
@@ -201,12 +203,12 @@ pub(crate) fn kill_all(limit: Duration, mut reap: impl FnMut()) -> Result<usize>
             }
         }
         if Instant::now() > deadline {
-            let names: Vec<_> =
-                left.iter().map(|found| format!("{} ({})", found.process.pid, found.comm)).collect();
-            bail!(
-                "processes do not end: {}",
-                if names.is_empty() { "unreaped ones".into() } else { names.join(", ") }
-            );
+            let names: Vec<_> = killed
+                .iter()
+                .filter(|process| process.is_alive())
+                .map(|process| format!("{} ({})", process.pid, comm(process.pid)))
+                .collect();
+            bail!("processes do not end: {}", names.join(", "));
         }
         sleep(Duration::from_millis(10));
     }

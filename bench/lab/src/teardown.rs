@@ -8,7 +8,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use nix::mount::{MntFlags, umount2};
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
@@ -19,6 +19,7 @@ use crate::ip::ip;
 use crate::plan::CALLER_LINK;
 use crate::procs::{NETNS_DIR, NamespaceId, Process, kill_all, lab_namespaces, lab_processes, send};
 use crate::state::{Lock, ROOT, State};
+use crate::steps::say;
 
 /// How long all processes of a lab may take to vanish after SIGKILL.
 const KILL_LIMIT: Duration = Duration::from_secs(30);
@@ -40,6 +41,20 @@ pub(crate) fn anything_left() -> bool {
         || !lab_namespaces().is_empty()
         || link_exists(CALLER_LINK)
         || !lab_processes().is_empty()
+}
+
+/// Takes the lock for a new lab, and removes what an earlier one has left. It refuses while a lab is up.
+pub(crate) async fn make_room() -> Result<Lock> {
+    let lock = Lock::take()?;
+    if let Some(process) = State::load().ok().flatten().and_then(|state| state.live_supervisor()) {
+        bail!("a lab is up already (supervisor process {}): remove it with `./demo down`", process.pid);
+    }
+    if !anything_left() {
+        return Ok(lock);
+    }
+    say("removing what an earlier lab has left");
+    remove(lock).await?;
+    Lock::take()
 }
 
 /// Removes the lab of this machine under the lock given, and with it the lock's directory.

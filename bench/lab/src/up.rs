@@ -19,7 +19,7 @@ use crate::control::{self, Request};
 use crate::interrupt::Interrupt;
 use crate::plan::{HostPlan, LB_PORT, Plan};
 use crate::procs::Process;
-use crate::state::{Lock, State};
+use crate::state::State;
 use crate::status::{Status, cluster_view};
 use crate::steps::{Hopeless, say, step, wait_for};
 use crate::units::{Kind, UnitView};
@@ -38,17 +38,7 @@ const COMMAND_WITHIN: Duration = Duration::from_secs(60);
 /// Puts a lab up and returns its state.
 pub(crate) async fn up(args: &UpArgs, interrupt: &mut Interrupt) -> Result<State> {
     let (bin_dir, image_dir) = preflight()?;
-    let lock = Lock::take()?;
-    if let Some(process) = State::load().ok().flatten().and_then(|state| state.live_supervisor()) {
-        bail!("a lab is up already (supervisor process {}): remove it with `./demo down`", process.pid);
-    }
-    let lock = if teardown::anything_left() {
-        say("removing what an earlier lab has left");
-        teardown::remove(lock).await?;
-        Lock::take()?
-    } else {
-        lock
-    };
+    let lock = teardown::make_room().await?;
     let plan = match choose_plan(args) {
         Ok(plan) => plan,
         Err(error) => {

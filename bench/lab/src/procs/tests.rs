@@ -13,6 +13,28 @@ fn names_with_blanks_and_parentheses_do_not_confuse() {
 }
 
 #[test]
+fn a_zombie_has_ended_when_its_last_thread_has() {
+    let stat =
+        |threads: u32| format!("42 (x) Z 1 42 42 0 -1 4194304 1 0 0 0 1 2 0 0 20 0 {threads} 0 7777 0 0");
+    assert!(parse_stat(&stat(1)).expect("a line").ended);
+    assert!(!parse_stat(&stat(2)).expect("a line").ended);
+}
+
+#[test]
+fn a_child_that_nobody_has_collected_is_gone() {
+    let mut child = Command::new("sleep").arg("60").stdin(Stdio::null()).spawn().expect("sleep");
+    let process = Process::of(child.id().cast_signed()).expect("a process");
+    child.kill().expect("killed");
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while process.is_alive() && Instant::now() < deadline {
+        sleep(Duration::from_millis(1));
+    }
+    assert!(!process.is_alive());
+    assert_eq!(Process::of(process.pid), Some(process), "its entry is still there");
+    child.wait().expect("ended");
+}
+
+#[test]
 fn the_mark_is_a_whole_variable_name() {
     assert!(has_mark(b"A=1\0PHALANX_LAB=host1\0"));
     assert!(!has_mark(b"NOT_PHALANX_LAB=host1\0PHALANX_LABEL=x\0X=PHALANX_LAB=\0"));
