@@ -8,7 +8,7 @@
 use std::time::{Duration, Instant};
 
 use crate::metrics::{Metrics, Outcome};
-use crate::policy::retry::{self, Failure, Progress, Rules, Stop};
+use crate::policy::retry::{self, Connection, Failure, Progress, Rules, Stop};
 use crate::pool::{Attempt, NoUpstream, Pool, Tried};
 
 /// What a data path knows of the request when an attempt has failed.
@@ -18,8 +18,10 @@ pub struct Request {
     pub idempotent: bool,
     /// Whether all of its body that was sent can be sent again.
     pub replayable: bool,
-    /// Whether a byte of the response went to the client.
+    /// Whether a byte of the response, other than informational heads, went to the client.
     pub response_begun: bool,
+    /// The connection of the attempt.
+    pub connection: Connection,
 }
 
 /// Why a request ends with its last attempt's failure.
@@ -35,16 +37,31 @@ pub enum GaveUp {
 #[derive(Debug)]
 pub struct Flow {
     began: Instant,
+    /// When the last byte of the request was there.
+    complete: Option<Instant>,
     attempts: u32,
     tried: Tried,
     current: Option<Attempt>,
+    /// The current attempt is at the same upstream as the one before, and so must have a new connection.
+    repeats: bool,
+    /// Such an attempt was made.
+    repeated: bool,
     failure: Option<(Failure, GaveUp)>,
 }
 
 impl Flow {
-    /// A request that arrived now.
+    /// A request whose head arrived now.
     pub fn new() -> Self {
-        Self { began: Instant::now(), attempts: 0, tried: Tried::default(), current: None, failure: None }
+        Self {
+            began: Instant::now(),
+            complete: None,
+            attempts: 0,
+            tried: Tried::default(),
+            current: None,
+            repeats: false,
+            repeated: false,
+            failure: None,
+        }
     }
 
     /// Reserves the first upstream.
@@ -55,6 +72,31 @@ impl Flow {
         let attempt = pool.begin(&self.tried)?;
         self.take(attempt);
         Ok(())
+    }
+
+    /// The last byte of the request is there. Only the first call counts.
+    pub fn request_complete(&mut self) {
+        self.complete.get_or_insert_with(Instant::now);
+    }
+
+    /// Whether the last byte of the request is there.
+    pub const fn is_request_complete(&self) -> bool {
+        self.complete.is_some()
+    }
+
+    /// What is left of the time for all attempts. It does not run before the request is complete: how long a
+    /// client may take to send it is limited otherwise.
+    pub fn left(&self, budget: Duration) -> Duration {
+        budget.saturating_sub(self.spent())
+    }
+
+    fn spent(&self) -> Duration {
+        self.complete.map_or(Duration::ZERO, |complete| complete.elapsed())
+    }
+
+    /// Whether the current attempt must not use a pooled connection.
+    pub const fn needs_new_connection(&self) -> bool {
+        self.repeats
     }
 
     fn take(&mut self, attempt: Attempt) {
@@ -68,7 +110,7 @@ impl Flow {
         self.current.as_ref()
     }
 
-    /// Since the request arrived.
+    /// Since the request's head arrived.
     pub fn elapsed(&self) -> Duration {
         self.began.elapsed()
     }
@@ -121,17 +163,27 @@ impl Flow {
             replayable: request.replayable,
             response_begun: request.response_begun,
             attempts: self.attempts,
-            elapsed_ms: u64::try_from(self.elapsed().as_millis()).unwrap_or(u64::MAX),
+            elapsed_ms: u64::try_from(self.spent().as_millis()).unwrap_or(u64::MAX),
         };
         retry::may_retry(failure, progress, rules).map_err(GaveUp::Rules)?;
-        match pool.begin(&self.tried) {
-            Err(NoUpstream::AllTried) if rules.wrap => {
-                self.tried.clear();
-                pool.begin(&self.tried)
+        self.repeats = false;
+        let why = match pool.begin(&self.tried) {
+            Ok(attempt) => return Ok(attempt),
+            Err(why) => why,
+        };
+        if retry::may_repeat(failure, request.connection, self.repeated) {
+            let others = self.tried.but_last();
+            if let Ok(attempt) = pool.begin(&others) {
+                self.tried = others;
+                (self.repeats, self.repeated) = (true, true);
+                return Ok(attempt);
             }
-            other => other,
         }
-        .map_err(GaveUp::NoUpstream)
+        if why == NoUpstream::AllTried && rules.wrap {
+            self.tried.clear();
+            return pool.begin(&self.tried).map_err(GaveUp::NoUpstream);
+        }
+        Err(GaveUp::NoUpstream(why))
     }
 
     /// The current attempt ended otherwise: with the client's answer, or without.

@@ -39,6 +39,9 @@ use crate::traffic::Traffic;
 const TRAFFIC_BACKLOG: u32 = 4096;
 const ADMIN_BACKLOG: u32 = 128;
 
+/// How soon a client that got a connection just before the listener closed sends its request.
+const SETTLE: Duration = Duration::from_millis(50);
+
 /// What the kernel holds for a reader of the admin API. Small, so that a reader of the heartbeat that does not
 /// read is noticed after some dozens of events and not after many thousands.
 const ADMIN_SEND_BUFFER_BYTES: u32 = 32 * 1024;
@@ -145,11 +148,13 @@ async fn serve(
     status.send_replace(Status::Draining);
     traffic.announce_end();
     tokio::time::sleep(config.drain.linger_ms.duration()).await;
+    traffic.stop_accepting();
+    // A failure of the accept loop would have been logged by its panic.
+    let _ = accept.await;
+    tokio::time::sleep(SETTLE).await;
     let finishing = traffic.clone();
     let timeout = config.drain.timeout_ms.duration();
     let left = workers.spawn(async move { finishing.finish(timeout).await }).await.unwrap_or_default();
-    // The accept loop was told to end; a failure of its task would have been logged by its panic.
-    let _ = accept.await;
     stop_keeping.cancel();
     if let Some(keeper) = keeper {
         // A disk that hangs must not keep the process.

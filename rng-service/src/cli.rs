@@ -1,11 +1,14 @@
 //! The shell around the library: arguments, logs, runtime, signals.
 
 use std::io::IsTerminal as _;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::{Parser, ValueEnum};
 use rng_service::Config;
+use rng_service::config::Limits;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
@@ -24,6 +27,9 @@ pub(crate) struct Args {
     /// Who answers; overrides the file.
     #[arg(long, env = "PHALANX_INSTANCE", value_name = "ID")]
     instance: Option<String>,
+    /// Where the manager reads heartbeats from; overrides `manager_addr` of the file.
+    #[arg(long, env = "PHALANX_GATEWAY", value_name = "IP")]
+    manager_addr: Option<IpAddr>,
     /// Checks the configuration and exits.
     #[arg(long)]
     check_config: bool,
@@ -41,12 +47,14 @@ enum LogFormat {
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<()> {
-    let config = Config::load(args.config.as_deref(), args.instance)?;
+    let mut config = Config::load(args.config.as_deref(), args.instance)?;
+    config.manager_addr = args.manager_addr.or(config.manager_addr);
     if args.check_config {
         println!("the configuration is valid");
         return Ok(());
     }
     start_logs(args.log_format);
+    raise_file_limit(&mut config.limits);
     // One processor, the usual case in a small VM, gains nothing from worker threads.
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let mut runtime = match processors {
@@ -74,6 +82,30 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         tracing::warn!(cut = drained.cut, "requests were still open at drain.timeout_ms");
     }
     Ok(())
+}
+
+/// What the process has open beside its connections, generously.
+const OTHER_FILES: usize = 64;
+
+/// Every connection takes a file descriptor, and the usual soft limit is only 1024. Without descriptors to
+/// spare, others could leave none for the manager, whose places would be of no use: so where the limit cannot
+/// be raised far enough, others get fewer places.
+fn raise_file_limit(limits: &mut Limits) {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::warn!(%error, "the limit of open files cannot be raised");
+    }
+    let Some(files) = getrlimit(Resource::Nofile).current else { return };
+    let files = usize::try_from(files).unwrap_or(usize::MAX);
+    let room = files.saturating_sub(limits.manager_connections + OTHER_FILES).max(1);
+    if room < limits.max_connections {
+        tracing::warn!(
+            files,
+            max_connections = room,
+            "fewer connections than configured: too few open files"
+        );
+        limits.max_connections = room;
+    }
 }
 
 async fn watch_signals(mut signals: (Signal, Signal), first: oneshot::Sender<()>) {

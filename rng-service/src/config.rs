@@ -3,7 +3,7 @@
 //! A configuration is either wholly valid or refused with the file, the line and the field. Durations are
 //! in milliseconds, sizes in bytes.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -23,6 +23,10 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Who answers, as told in every value: 1 to 128 printable ASCII characters; default the host name.
     pub instance: String,
+    /// The address from which the manager reads heartbeats; default none. Connections from there do not count
+    /// among those of others, but have limits of their own: `limits.manager_connections` and
+    /// `limits.manager_readers`.
+    pub manager_addr: Option<IpAddr>,
     /// Settings of `GET /heartbeat`.
     pub heartbeat: Heartbeat,
     /// How the service ends.
@@ -37,7 +41,7 @@ pub struct Config {
 pub struct Heartbeat {
     /// Time from one event to the next: 10 to 60000, default 100.
     pub interval_ms: u64,
-    /// Readers at once: 1 to 1024, default 32. One more gets 503.
+    /// Readers at once, without the manager's: 1 to 1024, default 32. One more gets 503.
     pub max_readers: usize,
 }
 
@@ -55,8 +59,12 @@ pub struct Drain {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// Connections at once: 1 to 65536, default 1024. One more gets 503 and is closed.
+    /// Connections at once, without the manager's: 1 to 65536, default 1024. One more gets 503 and is closed.
     pub max_connections: usize,
+    /// Connections at once from `manager_addr`: 1 to 1024, default 8. One more gets 503 and is closed.
+    pub manager_connections: usize,
+    /// Readers of `GET /heartbeat` at once from `manager_addr`: 1 to 1024, default 8. One more gets 503.
+    pub manager_readers: usize,
     /// Size of a request's head: 8192 to 1048576, default 16384. A larger one gets 431.
     pub header_bytes: usize,
     /// Header fields in a request: 1 to 1024, default 64. One more gets 431.
@@ -83,6 +91,7 @@ impl Default for Config {
         Self {
             listen: SocketAddr::from(([0, 0, 0, 0], 8080)),
             instance: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            manager_addr: None,
             heartbeat: Heartbeat::default(),
             drain: Drain::default(),
             limits: Limits::default(),
@@ -106,6 +115,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             max_connections: 1024,
+            manager_connections: 8,
+            manager_readers: 8,
             header_bytes: 16_384,
             max_headers: 64,
             header_timeout_ms: 5_000,
@@ -206,6 +217,8 @@ impl Config {
         within("drain.linger_ms", drain.linger_ms, 0..=600_000)?;
         within("drain.timeout_ms", drain.timeout_ms, 0..=600_000)?;
         within("limits.max_connections", limits.max_connections, 1..=65_536)?;
+        within("limits.manager_connections", limits.manager_connections, 1..=1024)?;
+        within("limits.manager_readers", limits.manager_readers, 1..=1024)?;
         within("limits.header_bytes", limits.header_bytes, 8_192..=1_048_576)?;
         within("limits.max_headers", limits.max_headers, 1..=1024)?;
         within("limits.header_timeout_ms", limits.header_timeout_ms, 10..=600_000)?;

@@ -20,6 +20,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::config::Limits;
 use crate::heartbeat::Phase;
+use crate::origin::Origin;
 use crate::routes::App;
 
 #[cfg(test)]
@@ -125,6 +126,7 @@ impl Drop for OpenRequest {
 /// Serves one connection to its end.
 pub(crate) async fn drive(
     stream: TcpStream,
+    origin: Origin,
     app: Arc<App>,
     limits: Arc<Limits>,
     busy: watch::Sender<usize>,
@@ -140,7 +142,7 @@ pub(crate) async fn drive(
     let service = service_fn(|request| {
         let open = OpenRequest::begin(&shared);
         let app = Arc::clone(&app);
-        async move { Ok::<_, std::convert::Infallible>(app.answer(request, open).await) }
+        async move { Ok::<_, std::convert::Infallible>(app.answer(request, open, origin).await) }
     });
     let connection = http1::Builder::new()
         .max_buf_size(limits.header_bytes)

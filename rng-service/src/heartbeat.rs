@@ -15,6 +15,7 @@ use wire::{Heartbeat, Status};
 use crate::config;
 use crate::load::Gauge;
 use crate::metrics::Metrics;
+use crate::origin::{Origin, Places};
 
 /// How far the service is on its way out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,10 +39,10 @@ impl Phase {
     }
 }
 
-/// Hands out streams, up to the limit.
+/// Hands out streams, up to the limit of each origin.
 #[derive(Debug)]
 pub(crate) struct Readers {
-    slots: Arc<tokio::sync::Semaphore>,
+    slots: Places,
     settings: config::Heartbeat,
     load: Arc<Gauge>,
     phase: watch::Receiver<Phase>,
@@ -51,22 +52,17 @@ pub(crate) struct Readers {
 impl Readers {
     pub(crate) fn new(
         settings: config::Heartbeat,
+        manager_readers: usize,
         load: Arc<Gauge>,
         phase: watch::Receiver<Phase>,
         metrics: Metrics,
     ) -> Self {
-        Self {
-            slots: Arc::new(tokio::sync::Semaphore::new(settings.max_readers)),
-            settings,
-            load,
-            phase,
-            metrics,
-        }
+        Self { slots: Places::new(settings.max_readers, manager_readers), settings, load, phase, metrics }
     }
 
-    /// A new stream; none if as many as allowed are open.
-    pub(crate) fn open(&self) -> Option<impl Stream<Item = Bytes> + Send + use<>> {
-        let slot = Arc::clone(&self.slots).try_acquire_owned().ok()?;
+    /// A new stream; none if as many as this origin may have are open.
+    pub(crate) fn open(&self, origin: Origin) -> Option<impl Stream<Item = Bytes> + Send + use<>> {
+        let slot = self.slots.take(origin)?;
         let mut ticks = tokio::time::interval(self.settings.interval());
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut phase = self.phase.clone();

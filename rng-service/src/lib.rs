@@ -16,6 +16,7 @@ mod connection;
 mod heartbeat;
 mod load;
 mod metrics;
+mod origin;
 mod routes;
 mod serve;
 

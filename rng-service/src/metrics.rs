@@ -45,7 +45,7 @@ impl Metrics {
             connections: IntGauge::new("rng_connections", "Open connections")?,
             connections_refused: IntCounter::new(
                 "rng_connections_refused_total",
-                "Connections closed at once because max_connections were open",
+                "Connections closed at once because as many as allowed were open",
             )?,
             connections_cut: IntCounterVec::new(
                 Opts::new("rng_connections_cut_total", "Connections closed by a limit"),

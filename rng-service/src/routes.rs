@@ -15,6 +15,7 @@ use crate::connection::OpenRequest;
 use crate::heartbeat::{Phase, Readers};
 use crate::load::Gauge;
 use crate::metrics::Metrics;
+use crate::origin::Origin;
 use crate::query;
 use crate::value::{Kind, Value};
 
@@ -76,7 +77,7 @@ struct HealthBody {
 
 impl App {
     /// Answers one request. The body is read first, so that the connection stays usable.
-    pub(crate) async fn answer<B>(&self, request: Request<B>, open: OpenRequest) -> Answer
+    pub(crate) async fn answer<B>(&self, request: Request<B>, open: OpenRequest, origin: Origin) -> Answer
     where
         B: Body<Data = Bytes>,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -86,7 +87,7 @@ impl App {
         let route = Route::of(head.uri.path());
         let in_flight = (!matches!(route, Some(Route::Heartbeat))).then(|| self.load.enter());
         let mut answer = match self.discard(body).await {
-            Ok(()) => self.route(route, &head.method, &head.uri, &head.headers),
+            Ok(()) => self.route(route, &head.method, &head.uri, &head.headers, origin),
             Err(refusal) => refusal,
         };
         if *self.phase.borrow() > Phase::Serving {
@@ -98,7 +99,14 @@ impl App {
         answer
     }
 
-    fn route(&self, route: Option<Route>, method: &Method, uri: &Uri, headers: &HeaderMap) -> Answer {
+    fn route(
+        &self,
+        route: Option<Route>,
+        method: &Method,
+        uri: &Uri,
+        headers: &HeaderMap,
+        origin: Origin,
+    ) -> Answer {
         let Some(route) = route else {
             let shown: String = uri.path().chars().take(64).collect();
             return answer::error(StatusCode::NOT_FOUND, &ErrorBody::new("not_found", format!("no {shown}")));
@@ -109,7 +117,7 @@ impl App {
         }
         match route {
             Route::Value(kind) => answer::with_vary(self.value(kind, uri, headers)),
-            Route::Heartbeat => self.heartbeat(method),
+            Route::Heartbeat => self.heartbeat(method, origin),
             Route::Metrics => self.metrics(),
             Route::Health => self.health(),
         }
@@ -139,16 +147,20 @@ impl App {
         }
     }
 
-    fn heartbeat(&self, method: &Method) -> Answer {
+    fn heartbeat(&self, method: &Method, origin: Origin) -> Answer {
         if method == Method::HEAD {
             return answer::ok(answer::EVENTS, AnswerBody::stream_head());
         }
-        match self.readers.open() {
+        match self.readers.open(origin) {
             Some(events) => answer::ok(answer::EVENTS, AnswerBody::stream(events)),
             None => {
                 let body =
                     ErrorBody::new("too_many_readers", "as many heartbeat readers as allowed are open");
-                answer::error(StatusCode::SERVICE_UNAVAILABLE, &body.at("heartbeat.max_readers"))
+                let limit = match origin {
+                    Origin::Manager => "limits.manager_readers",
+                    Origin::Public => "heartbeat.max_readers",
+                };
+                answer::error(StatusCode::SERVICE_UNAVAILABLE, &body.at(limit))
             }
         }
     }

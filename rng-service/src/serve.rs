@@ -1,13 +1,14 @@
 //! The accept loop and the way out: serving, draining, closing, ended.
 
 use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::Registry;
 use thiserror::Error;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
 use wire::ErrorBody;
@@ -17,6 +18,7 @@ use crate::connection;
 use crate::heartbeat::{Phase, Readers};
 use crate::load::Gauge;
 use crate::metrics::Metrics;
+use crate::origin::{Origin, Places};
 use crate::routes::App;
 
 /// How long streams may take to say goodbye, once nothing else is open.
@@ -91,7 +93,8 @@ struct Server {
     app: Arc<App>,
     limits: Arc<Limits>,
     drain: Drain,
-    slots: Arc<Semaphore>,
+    manager_addr: Option<IpAddr>,
+    slots: Places,
     phase: watch::Sender<Phase>,
     busy: watch::Sender<usize>,
     connections: JoinSet<()>,
@@ -102,7 +105,13 @@ impl Server {
         let load = Arc::new(Gauge::default());
         let (phase, phase_seen) = watch::channel(Phase::Serving);
         let metrics = Metrics::register(registry, Arc::clone(&load))?;
-        let readers = Readers::new(config.heartbeat, Arc::clone(&load), phase_seen.clone(), metrics.clone());
+        let readers = Readers::new(
+            config.heartbeat,
+            config.limits.manager_readers,
+            Arc::clone(&load),
+            phase_seen.clone(),
+            metrics.clone(),
+        );
         let app = App {
             instance: config.instance,
             body_bytes: config.limits.body_bytes,
@@ -118,7 +127,8 @@ impl Server {
                 linger: Duration::from_millis(config.drain.linger_ms),
                 timeout: Duration::from_millis(config.drain.timeout_ms),
             },
-            slots: Arc::new(Semaphore::new(config.limits.max_connections)),
+            manager_addr: config.manager_addr,
+            slots: Places::new(config.limits.max_connections, config.limits.manager_connections),
             limits: Arc::new(config.limits),
             phase,
             busy: watch::Sender::new(0),
@@ -140,7 +150,7 @@ impl Server {
                 () = end.as_mut() => return,
                 _ = self.connections.join_next(), if !self.connections.is_empty() => {}
                 accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) => self.admit(stream),
+                    Ok((stream, peer)) => self.admit(stream, peer),
                     Err(error) => {
                         tracing::warn!(%error, "accept failed");
                         sleep(ACCEPT_BACKOFF).await;
@@ -153,16 +163,18 @@ impl Server {
     /// Takes what the kernel has already accepted: closing the listener would reset it.
     fn accept_backlog(&mut self, listener: &TcpListener) {
         let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
-        while let std::task::Poll::Ready(Ok((stream, _))) = listener.poll_accept(&mut cx) {
-            self.admit(stream);
+        while let std::task::Poll::Ready(Ok((stream, peer))) = listener.poll_accept(&mut cx) {
+            self.admit(stream, peer);
         }
     }
 
-    fn admit(&mut self, stream: TcpStream) {
-        let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else {
+    /// Serves the connection, or refuses it: whose places it takes is decided here, before it says a word.
+    fn admit(&mut self, stream: TcpStream, peer: SocketAddr) {
+        let origin = Origin::of(peer, self.manager_addr);
+        let Some(slot) = self.slots.take(origin) else {
             self.app.metrics.connections_refused.inc();
             // Best effort: a client whose socket does not take it at once sees the connection closed.
-            if let Err(error) = stream.try_write(refusal().as_bytes()) {
+            if let Err(error) = stream.try_write(refusal(origin).as_bytes()) {
                 tracing::debug!(%error, "refusal not written");
             }
             return;
@@ -174,6 +186,7 @@ impl Server {
         let open = OpenConnection::new(self.app.metrics.clone());
         let connection = connection::drive(
             stream,
+            origin,
             Arc::clone(&self.app),
             Arc::clone(&self.limits),
             self.busy.clone(),
@@ -187,10 +200,14 @@ impl Server {
 }
 
 /// What a client over the limit of connections gets, as far as its socket takes it at once.
-fn refusal() -> String {
+fn refusal(origin: Origin) -> String {
+    let limit = match origin {
+        Origin::Manager => "limits.manager_connections",
+        Origin::Public => "limits.max_connections",
+    };
     let body = ErrorBody::new("too_many_connections", "as many connections as allowed are open");
     // Plain strings in a struct always serialize.
-    let json = serde_json::to_string(&body.at("limits.max_connections")).unwrap_or_default();
+    let json = serde_json::to_string(&body.at(limit)).unwrap_or_default();
     let length = json.len();
     format!(
         "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nconnection: close\r\n\

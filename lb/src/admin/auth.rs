@@ -1,26 +1,13 @@
-//! Who may ask, and who may write. All that is known of an asker is decided here.
+//! Who may write. Who may ask at all is decided before, when a connection is taken.
 
 use std::sync::Arc;
 
-use axum::extract::{FromRequestParts, Request, State};
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use axum::extract::FromRequestParts;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
 use subtle::ConstantTimeEq;
 
-use super::connection::Connection;
 use super::{Api, ApiError};
-
-/// Answers 403 to addresses that are not allowed.
-pub(super) async fn only_allowed(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
-    let peer = request.extensions().get::<Connection>().map(|connection| connection.peer.ip());
-    if peer.is_some_and(|peer| api.config.allows(peer)) {
-        next.run(request).await
-    } else {
-        ApiError::forbidden().into_response()
-    }
-}
 
 /// Proof that the request carries the token. Without it: 401.
 pub(super) struct Writer;

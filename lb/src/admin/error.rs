@@ -46,10 +46,6 @@ impl ApiError {
         )
     }
 
-    pub(super) fn forbidden() -> Self {
-        Self::new(StatusCode::FORBIDDEN, "forbidden", "this address is not answered here").closing()
-    }
-
     pub(super) fn unauthorized() -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "unauthorized", "writes need a valid bearer token")
             .with(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))

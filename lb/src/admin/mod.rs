@@ -1,7 +1,7 @@
 //! The admin API: upstreams, heartbeat, metrics and health, on a listener of its own.
 //!
-//! It answers only addresses that are allowed, and writes only with the token. It refuses to wait: heads,
-//! bodies and the reading of answers have deadlines, and connections a limit.
+//! It takes connections only from addresses that are allowed, and writes only with the token. It refuses to
+//! wait: heads, bodies and the reading of answers have deadlines, and connections a limit.
 
 mod auth;
 mod body;
@@ -9,13 +9,13 @@ mod connection;
 mod error;
 mod health;
 mod heartbeat;
+mod stream;
 mod upstreams;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::middleware::from_fn_with_state;
 use axum::routing::{delete, get};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
@@ -64,11 +64,14 @@ impl Admin {
         let router = router(&self.api);
         let places = Arc::new(Semaphore::new(self.api.config.max_connections.size()));
         loop {
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
             match listener.accept().await {
+                // Before a place is taken: strangers must not be able to fill them.
+                Ok((_, peer)) if !self.api.config.allows(peer.ip()) => {
+                    tracing::debug!(%peer, "admin connection closed: its address is not allowed");
+                }
                 Ok((stream, peer)) => {
-                    let timeout = self.api.config.read_timeout_ms.duration();
-                    let served = connection::serve(stream, peer, router.clone(), timeout);
+                    let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+                    let served = connection::serve(stream, peer, router.clone(), &self.api.config);
                     tokio::spawn(async move {
                         served.await;
                         drop(place);
@@ -93,6 +96,5 @@ fn router(api: &Arc<Api>) -> Router {
         .route("/readyz", get(health::readyz))
         .fallback(async || ApiError::not_found())
         .method_not_allowed_fallback(async || ApiError::method_not_allowed())
-        .layer(from_fn_with_state(Arc::clone(api), auth::only_allowed))
         .with_state(Arc::clone(api))
 }

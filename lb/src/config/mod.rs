@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-pub use self::values::{Allow, Count, Millis, Status, Token};
+pub use self::values::{Allow, Count, HiddenPaths, Millis, Status, Token};
 use crate::policy::retry::Rules;
 use crate::pool::Tried;
 
@@ -46,9 +46,14 @@ pub struct Config {
     /// Threads that carry traffic; the number of processors by default.
     #[serde(default)]
     pub workers: Option<Count<1, 256>>,
-    /// A request's time for all its attempts, up to the head of the response.
+    /// A request's time for all its attempts, from its last byte to the head of the response. It does not run
+    /// while a client sends its body (`client.read_timeout_ms` does), nor while the body of a response passes
+    /// (`upstream.read_timeout_ms` does).
     #[serde(default)]
     pub request_timeout_ms: RequestTimeout,
+    /// Paths of upstreams that are nobody's business here: the traffic port answers them with 404.
+    #[serde(default)]
+    pub hidden_paths: HiddenPaths,
     /// Where the last good upstream set is kept; nowhere by default.
     #[serde(default)]
     pub state_file: Option<PathBuf>,
@@ -89,7 +94,8 @@ pub struct Admin {
     pub listen: SocketAddr,
     /// What a write must carry as its bearer token.
     pub token: Token,
-    /// Networks whose addresses are answered; everyone's when empty.
+    /// Networks whose addresses are answered; everyone's when empty. Connections from others are closed at
+    /// once and take no place.
     #[serde(default)]
     pub allow: Vec<Allow>,
     /// The largest body of a write.
@@ -101,6 +107,9 @@ pub struct Admin {
     /// A request's head and body must have arrived within this time each.
     #[serde(default)]
     pub read_timeout_ms: Millis<1, 600_000, 5_000>,
+    /// What is sent must have been taken within this time; the connection is cut otherwise.
+    #[serde(default)]
+    pub write_timeout_ms: Millis<1, 600_000, 5_000>,
 }
 
 fn default_admin_listen() -> SocketAddr {
@@ -115,7 +124,7 @@ pub struct Client {
     pub header_timeout_ms: Millis<1, 600_000, 10_000>,
     /// From the end of one response to the end of the next request's head.
     pub idle_timeout_ms: Millis<1, 3_600_000, 60_000>,
-    /// Between two pieces of a request's body.
+    /// Between two pieces of a request's body. A slower client gets 408.
     pub read_timeout_ms: Millis<1, 600_000, 10_000>,
     /// For a piece of a response to be taken.
     pub write_timeout_ms: Millis<1, 600_000, 30_000>,
@@ -129,7 +138,9 @@ pub struct Client {
 pub struct Upstream {
     /// For a connection to be there.
     pub connect_timeout_ms: Millis<1, 600_000, 500>,
-    /// For the head of a response, and between two pieces of its body.
+    /// From the last byte of a request to the head of its response, and between two pieces of the response's
+    /// body. While a request's body is arriving, only `client.read_timeout_ms` counts; an attempt that began
+    /// then allows pauses in the response's body of the longer of both times.
     pub read_timeout_ms: Millis<1, 3_600_000, 3_000>,
     /// For a piece of a request to be taken.
     pub write_timeout_ms: Millis<1, 600_000, 3_000>,

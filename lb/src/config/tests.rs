@@ -23,6 +23,21 @@ fn all_but_the_token_has_a_default() {
     assert_eq!((rules.max_attempts, rules.budget_ms, rules.wrap), (3, 10_000, false));
     assert_eq!(rules.statuses, [502, 503, 504]);
     assert!(config.admin.allows("203.0.113.9".parse().unwrap()));
+    for (path, hidden) in [("/heartbeat", true), ("/metrics", true), ("/healthz", true), ("/", false)] {
+        assert_eq!(config.hidden_paths.contains(path), hidden, "{path}");
+    }
+}
+
+#[test]
+fn hidden_paths_are_exact() {
+    let config = parse(&format!("hidden_paths = [\"/a\", \"/b/\"]\n{LEAST}")).unwrap();
+    for (path, hidden) in [("/a", true), ("/b/", true), ("/a/", false), ("/b", false), ("/heartbeat", false)]
+    {
+        assert_eq!(config.hidden_paths.contains(path), hidden, "{path}");
+    }
+    let config = parse(&format!("hidden_paths = []\n{LEAST}")).unwrap();
+    assert!(!config.hidden_paths.contains("/heartbeat"));
+    assert!(parse(&format!("hidden_paths = {:?}\n{LEAST}", ["/a"; 16])).is_ok());
 }
 
 #[test]
@@ -44,6 +59,11 @@ fn errors_name_line_and_key() {
     for (text, line, key) in [
         ("listen = \"nowhere\"\n", 1, "listen"),
         ("\nport = 80\n", 2, "port"),
+        ("hidden_paths = [\"/a\", \"b\"]\n", 1, "hidden_paths"),
+        ("hidden_paths = [\"/a?b\"]\n", 1, "hidden_paths"),
+        ("hidden_paths = [\"\"]\n", 1, "hidden_paths"),
+        (&format!("hidden_paths = {:?}\n", ["/a"; 17]), 1, "hidden_paths"),
+        ("[upstream]\nread_timeout_ms = 0\n", 2, "read_timeout_ms"),
         ("workers = 0\n", 1, "workers"),
         ("workers = -1\n", 1, "workers"),
         ("request_timeout_ms = 0\n", 1, "request_timeout_ms"),

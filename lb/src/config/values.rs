@@ -55,6 +55,51 @@ impl<'de> Deserialize<'de> for Status {
     }
 }
 
+/// Paths that the traffic port does not pass on: at most 16, each from its `/` on. A request is compared
+/// as it was sent, without its query and without decoding.
+///
+/// By default they are those on which services talk to their managers. A service answers few readers of its
+/// heartbeat at a time, so a client that could open such streams through the load balancer could take all the
+/// places, and the manager, left without, would take a healthy service for dead.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HiddenPaths(Vec<String>);
+
+impl HiddenPaths {
+    /// The most paths.
+    pub const MAX: usize = 16;
+
+    /// Whether a request for this path, without its query, is refused.
+    pub fn contains(&self, path: &str) -> bool {
+        self.0.iter().any(|hidden| hidden == path)
+    }
+}
+
+impl Default for HiddenPaths {
+    fn default() -> Self {
+        Self(["/heartbeat", "/metrics", "/healthz"].map(str::to_owned).into())
+    }
+}
+
+impl<'de> Deserialize<'de> for HiddenPaths {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let paths = Vec::<String>::deserialize(deserializer)?;
+        if paths.len() > Self::MAX {
+            return Err(Error::custom(format_args!("{} paths are more than {}", paths.len(), Self::MAX)));
+        }
+        // What no request's path can be would hide nothing, and its author would believe it did.
+        let possible = |path: &str| {
+            path.starts_with('/') && path.bytes().all(|b| b.is_ascii_graphic() && b != b'?' && b != b'#')
+        };
+        match paths.iter().find(|path| !possible(path)) {
+            Some(path) => Err(Error::custom(format_args!(
+                "{path:?} is not a path: it must begin with / and have only visible ASCII characters, \
+                 without ? and #"
+            ))),
+            None => Ok(Self(paths)),
+        }
+    }
+}
+
 /// A network, or a single address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Allow(pub IpNet);

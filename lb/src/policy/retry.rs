@@ -7,14 +7,17 @@
 //! acted and then died), and not after a 503 (the upstream did receive it).
 //!
 //! Nothing is sent again once a byte of the response is on its way to the client, or when the part of the
-//! request's body that was sent is no longer at hand.
+//! request's body that was sent is no longer at hand. An informational head (1xx) is not the response: another
+//! one may follow it.
+//!
+//! "Elsewhere" has one exception, [`may_repeat`]: a pooled connection that breaks in silence.
 
 /// What may be retried, as configured.
 #[derive(Debug, Clone)]
 pub struct Rules {
     /// Attempts per request at most, the first one included; from 1.
     pub max_attempts: u32,
-    /// No attempt begins later than this after the request arrived, in milliseconds.
+    /// No attempt begins later than this after the whole request arrived, in milliseconds.
     pub budget_ms: u64,
     /// Statuses (500 to 599) that count as a failed attempt.
     pub statuses: Vec<u16>,
@@ -70,11 +73,11 @@ pub struct Progress {
     pub idempotent: bool,
     /// Whether all of the body that was sent can be sent again.
     pub replayable: bool,
-    /// Whether a byte of the response went to the client.
+    /// Whether a byte of the response, other than informational heads, went to the client.
     pub response_begun: bool,
     /// Attempts made, the failed one included.
     pub attempts: u32,
-    /// Since the request arrived, in milliseconds.
+    /// Since the whole request arrived, in milliseconds.
     pub elapsed_ms: u64,
 }
 
@@ -123,6 +126,27 @@ pub fn may_retry(failure: Failure, progress: Progress, rules: &Rules) -> Result<
         return Err(Stop::Budget);
     }
     Ok(())
+}
+
+/// What is known of the connection on which an attempt failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Connection {
+    /// It was made for the attempt, or was to be made.
+    New,
+    /// It came from the pool, and no head came on it.
+    Pooled,
+    /// A head came on it, if only an informational one.
+    Heard,
+}
+
+/// Whether the upstream of the failed attempt may be asked once more, on a new connection, when no other can
+/// be. This is about where; whether there may be another attempt at all is for [`may_retry`].
+///
+/// An upstream may close a connection at any time that nobody uses it, and that can cross with a request. So
+/// a pooled connection that breaks in silence says nothing about its upstream. Once per request is enough: the
+/// next connection is new.
+pub const fn may_repeat(failure: Failure, connection: Connection, repeated: bool) -> bool {
+    matches!((failure, connection, repeated), (Failure::Reset, Connection::Pooled, false))
 }
 
 #[cfg(test)]

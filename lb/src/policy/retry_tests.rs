@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use super::{Failure, Progress, Rules, Stop, may_retry};
+use super::{Connection, Failure, Progress, Rules, Stop, may_repeat, may_retry};
 
 fn rules() -> Rules {
     Rules { max_attempts: 3, budget_ms: 1000, statuses: vec![502, 503, 504], wrap: false }
@@ -62,6 +62,19 @@ fn one_attempt_means_no_retry() {
     let rules = Rules { max_attempts: 1, ..rules() };
     for failure in FAILURES {
         assert_eq!(may_retry(failure, FRESH, &rules), Err(Stop::Attempts), "{failure:?}");
+    }
+}
+
+#[test]
+fn only_a_silent_break_of_a_pooled_connection_is_repeated_and_once() {
+    for failure in FAILURES {
+        for connection in [Connection::New, Connection::Pooled, Connection::Heard] {
+            for repeated in [false, true] {
+                let row = (failure, connection, repeated);
+                let expected = row == (Failure::Reset, Connection::Pooled, false);
+                assert_eq!(may_repeat(failure, connection, repeated), expected, "{row:?}");
+            }
+        }
     }
 }
 

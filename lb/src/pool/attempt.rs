@@ -68,7 +68,7 @@ pub enum NoUpstream {
 }
 
 /// The incarnations that one request was at, as many as a request can have attempts.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Tried {
     keys: [u64; Self::MAX],
     len: usize,
@@ -89,6 +89,12 @@ impl Tried {
     /// Whether the request was at this one.
     pub fn contains(&self, incarnation: &Incarnation) -> bool {
         self.keys[..self.len].contains(&incarnation.key)
+    }
+
+    /// Without the one that was added last.
+    #[must_use]
+    pub fn but_last(&self) -> Self {
+        Self { len: self.len.saturating_sub(1), ..self.clone() }
     }
 
     /// Forgets all.

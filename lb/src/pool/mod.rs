@@ -171,12 +171,17 @@ impl Pool {
         Incarnation {
             id: spec.id.clone(),
             number: spec.incarnation,
-            key: self.keys.fetch_add(1, Ordering::Relaxed),
+            key: self.new_key(),
             in_flight: AtomicU32::new(0),
             attempts: AtomicU64::new(0),
             failures: AtomicU64::new(0),
             counters: self.metrics.attempts_of(&spec.id),
         }
+    }
+
+    /// A key under which no connection is pooled.
+    pub fn new_key(&self) -> u64 {
+        self.keys.fetch_add(1, Ordering::Relaxed)
     }
 
     /// The generation in force, and each that follows.

@@ -15,6 +15,7 @@ use crate::pool::NoUpstream;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Answer {
     BadRequest,
+    Hidden,
     AmbiguousLength,
     HeaderTooLarge { limit: usize },
     BodyTooLarge { limit: u64 },
@@ -28,6 +29,7 @@ impl Answer {
     pub(super) const fn status(&self) -> u16 {
         match self {
             Self::BadRequest | Self::AmbiguousLength => 400,
+            Self::Hidden => 404,
             Self::ClientTooSlow => 408,
             Self::BodyTooLarge { .. } => 413,
             Self::HeaderTooLarge { .. } => 431,
@@ -41,6 +43,8 @@ impl Answer {
     fn body(&self) -> ErrorBody {
         match *self {
             Self::BadRequest => ErrorBody::new("bad_request", "the request cannot be understood"),
+            // The words say nothing of an upstream: that there is one behind it is what is hidden.
+            Self::Hidden => ErrorBody::new("not_found", "there is no such resource"),
             Self::AmbiguousLength => {
                 ErrorBody::new("bad_request", "both Content-Length and Transfer-Encoding are given")
                     .at("Content-Length")

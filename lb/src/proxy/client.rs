@@ -6,11 +6,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use http::header::{CONNECTION, CONTENT_LENGTH, GetAll, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use pingora::http::{RequestHeader, ResponseHeader};
 
+use super::deadline::HeadDeadline;
+
 /// A client's connection. It outlives its requests.
 #[derive(Debug)]
 pub struct ClientConnection {
     address: HeaderValue,
     reading_head: AtomicBool,
+    response_head: HeadDeadline,
 }
 
 impl ClientConnection {
@@ -19,7 +22,12 @@ impl ClientConnection {
         let address = peer.ip().to_canonical().to_string();
         // An address has only visible ASCII characters.
         let address = HeaderValue::from_str(&address).unwrap_or_else(|_| HeaderValue::from_static("unknown"));
-        Self { address, reading_head: AtomicBool::new(true) }
+        Self { address, reading_head: AtomicBool::new(true), response_head: HeadDeadline::default() }
+    }
+
+    /// Until when the head of the response to its present request must be there.
+    pub const fn response_head(&self) -> &HeadDeadline {
+        &self.response_head
     }
 
     /// A request's head is awaited.

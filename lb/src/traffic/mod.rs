@@ -10,6 +10,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use pingora::apps::{HttpPersistentSettings, HttpServerApp};
@@ -18,7 +19,7 @@ use pingora::protocols::http::ServerSession;
 use pingora::proxy::{HttpProxy, http_proxy};
 use pingora::server::configuration::ServerConf;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -73,25 +74,39 @@ impl Traffic {
                 listener.accept().await.map(|(stream, peer)| (place, stream, peer))
             };
             let accepted = tokio::select! {
-                () = self.stop_accepting.cancelled() => return,
+                biased;
+                () = self.stop_accepting.cancelled() => return self.accept_backlog(&listener, &places),
                 accepted = next => accepted,
             };
             match accepted {
-                Ok((place, stream, peer)) => {
-                    let traffic = self.clone();
-                    self.connections.spawn(async move {
-                        traffic.metrics.connections.inc();
-                        traffic.serve(stream, peer).await;
-                        traffic.metrics.connections.dec();
-                        drop(place);
-                    });
-                }
+                Ok((place, stream, peer)) => self.admit(place, stream, peer),
                 Err(e) => {
                     tracing::warn!("cannot accept a connection: {e}");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
         }
+    }
+
+    /// Takes what the kernel has already accepted, as far as there are places: closing the listener would
+    /// reset it.
+    fn accept_backlog(&self, listener: &TcpListener, places: &Arc<Semaphore>) {
+        let mut cx = Context::from_waker(Waker::noop());
+        while let Ok(place) = Arc::clone(places).try_acquire_owned()
+            && let Poll::Ready(Ok((stream, peer))) = listener.poll_accept(&mut cx)
+        {
+            self.admit(place, stream, peer);
+        }
+    }
+
+    fn admit(&self, place: OwnedSemaphorePermit, stream: TcpStream, peer: SocketAddr) {
+        let traffic = self.clone();
+        self.connections.spawn(async move {
+            traffic.metrics.connections.inc();
+            traffic.serve(stream, peer).await;
+            traffic.metrics.connections.dec();
+            drop(place);
+        });
     }
 
     async fn serve(&self, stream: TcpStream, peer: SocketAddr) {
@@ -106,6 +121,7 @@ impl Traffic {
         let mut limit = self.client.header_timeout_ms.duration();
         let mut since = Instant::now();
         let mut deadline = pin!(sleep_until(since + limit));
+        let mut response_deadline = pin!(sleep_until(since + limit));
         loop {
             client.await_head();
             let mut session = ServerSession::new_http1(stream);
@@ -121,6 +137,7 @@ impl Traffic {
                 tokio::select! {
                     biased;
                     reusable = &mut request => break reusable,
+                    () = client.response_head().enforce(response_deadline.as_mut()) => {}
                     () = &mut deadline => {
                         let now = Instant::now();
                         let due = if client.awaits_head() { since + limit } else { now + limit };
@@ -146,10 +163,14 @@ impl Traffic {
         self.closing.send_replace(true);
     }
 
-    /// Takes no more connections, closes those without a request, and waits for the others, as long as this.
-    /// Answers how many are left.
-    pub(crate) async fn finish(&self, timeout: Duration) -> usize {
+    /// Takes those connections that wait already, and no more. [`Traffic::accept`] ends.
+    pub(crate) fn stop_accepting(&self) {
         self.stop_accepting.cancel();
+    }
+
+    /// Closes the connections without a request, and waits for the others, as long as this. Answers how many
+    /// are left.
+    pub(crate) async fn finish(&self, timeout: Duration) -> usize {
         self.proxy.http_cleanup().await;
         self.connections.close();
         // Time is up or all are done: what is left tells.
@@ -157,3 +178,6 @@ impl Traffic {
         self.connections.len()
     }
 }
+
+#[cfg(test)]
+mod tests;

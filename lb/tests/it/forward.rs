@@ -17,7 +17,8 @@ async fn connections_are_kept_on_both_sides() {
     }
     assert_eq!(upstream.connections(), 1);
     assert_eq!(lb.metric("lb_connections").await, Some(1.0));
-    assert_eq!(lb.metric("lb_requests_total{code=\"2xx\"}").await, Some(10.0));
+    // A request is counted a moment after its answer is with the client.
+    until("counted", async || lb.metric("lb_requests_total{code=\"2xx\"}").await == Some(10.0)).await;
     assert_eq!(lb.metric("lb_request_duration_seconds_count").await, Some(10.0));
 }
 
@@ -174,7 +175,8 @@ async fn a_client_that_leaves_is_nobodys_failure() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_sends_slowly_is_nobodys_failure() {
     let upstream = Upstream::new("a", Does::Serves).await;
-    let lb = Balancer::start("", "[upstream]\nread_timeout_ms = 100\n").await;
+    let tables = "[upstream]\nread_timeout_ms = 50\n[client]\nread_timeout_ms = 100\n";
+    let lb = Balancer::start("", tables).await;
     lb.set(1, &[&upstream]).await;
     let mut raw = Raw::connect(lb.traffic).await;
     raw.send("PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf").await;

@@ -1,4 +1,4 @@
-use super::support::{Balancer, Does, Raw, Upstream, http, send};
+use super::support::{Balancer, Does, Raw, Upstream, http, send, until};
 
 const BUSY: &str = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 4\r\nX-Origin: busy\r\n\r\nbusy";
 
@@ -162,7 +162,8 @@ async fn when_all_fail_the_client_is_told_how() {
         assert_eq!(answer.headers["content-type"], "application/json");
         assert!(answer.text().contains(used), "{}", answer.text());
     }
-    assert_eq!(lb.metric("lb_requests_total{code=\"5xx\"}").await, Some(3.0));
+    // A request is counted a moment after its answer is with the client.
+    until("counted", async || lb.metric("lb_requests_total{code=\"5xx\"}").await == Some(3.0)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

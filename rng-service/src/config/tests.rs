@@ -9,6 +9,8 @@ fn nothing_set_gives_the_defaults() {
     assert_eq!(config.heartbeat.interval_ms, 100);
     assert_eq!((config.drain.linger_ms, config.drain.timeout_ms), (1_000, 10_000));
     assert!(!config.instance.is_empty());
+    assert_eq!(config.manager_addr, None);
+    assert_eq!((config.limits.manager_connections, config.limits.manager_readers), (8, 8));
 }
 
 #[test]
@@ -16,6 +18,7 @@ fn everything_can_be_set() {
     let text = r#"
         listen = "127.0.0.1:9"
         instance = "host1/svc-11"
+        manager_addr = "10.77.11.1"
         [heartbeat]
         interval_ms = 10
         max_readers = 2
@@ -24,6 +27,8 @@ fn everything_can_be_set() {
         timeout_ms = 5
         [limits]
         max_connections = 3
+        manager_connections = 4
+        manager_readers = 5
         header_bytes = 8192
         max_headers = 8
         header_timeout_ms = 11
@@ -36,6 +41,8 @@ fn everything_can_be_set() {
     let config = Config::parse(text, "x.toml").expect("valid");
     assert_eq!(config.instance, "host1/svc-11");
     assert_eq!(config.heartbeat.max_readers, 2);
+    assert_eq!(config.manager_addr, Some("10.77.11.1".parse().expect("an address")));
+    assert_eq!((config.limits.manager_connections, config.limits.manager_readers), (4, 5));
     assert_eq!(config.drain.timeout_ms, 5);
     assert_eq!(config.limits.idle_timeout_ms, 13);
     assert_eq!(config.limits.send_buffer_bytes, 4096);
@@ -53,6 +60,8 @@ fn errors_name_file_line_and_field() {
         ("[drain]\n\nlinger_ms = 600001", 3, "drain.linger_ms"),
         ("[drain]\ntimeout_ms = 600001", 2, "drain.timeout_ms"),
         ("[limits]\nmax_connections = 0", 2, "limits.max_connections"),
+        ("[limits]\nmanager_connections = 0", 2, "limits.manager_connections"),
+        ("[limits]\nmanager_readers = 1025", 2, "limits.manager_readers"),
         ("[limits]\nheader_bytes = 1", 2, "limits.header_bytes"),
         ("[limits]\nmax_headers = 0", 2, "limits.max_headers"),
         ("[limits]\nheader_timeout_ms = 0", 2, "limits.header_timeout_ms"),
@@ -78,6 +87,7 @@ fn unknown_fields_and_wrong_types_are_named() {
         ("[heartbeat]\ninterval_ms = \"100\"", ["line 2", "interval_ms"]),
         ("[heartbeat]\ninterval_ms = -1", ["line 2", "interval_ms"]),
         ("listen = \"nowhere\"", ["line 1", "listen"]),
+        ("manager_addr = \"10.0.0.0/8\"", ["line 1", "manager_addr"]),
         ("listen =", ["line 1", "listen"]),
     ];
     for (text, words) in cases {

@@ -30,16 +30,22 @@ impl Running {
             .args(["--log-format", "json", "--config"])
             .arg(&path)
             .env("PHALANX_INSTANCE", "host1/svc-11")
+            .env("PHALANX_GATEWAY", "127.0.0.1")
             .env("RUST_LOG", "info")
             .stderr(Stdio::piped())
             .spawn()
             .expect("started");
         let mut log = BufReader::new(child.stderr.take().expect("piped"));
-        let mut line = String::new();
-        log.read_line(&mut line).expect("a line");
-        let event: serde_json::Value = serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: {line}"));
-        let addr = event["fields"]["listen"].as_str().and_then(|addr| addr.parse().ok());
-        let addr = addr.unwrap_or_else(|| panic!("no address in {line}"));
+        let mut next_event = || -> serde_json::Value {
+            let mut line = String::new();
+            assert_ne!(log.read_line(&mut line).expect("a line"), 0, "no address in the log");
+            serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: {line}"))
+        };
+        let addr = loop {
+            if let Some(addr) = next_event()["fields"]["listen"].as_str() {
+                break addr.parse().expect("an address");
+            }
+        };
         std::thread::spawn(move || log.lines().for_each(drop));
         Self { child, addr, _folder: folder }
     }
@@ -110,6 +116,19 @@ async fn a_second_sigterm_exits_at_once_and_not_with_0() {
     assert_eq!(program.exit_code().await, Some(3));
 }
 
+#[tokio::test]
+async fn the_managers_address_can_be_given_beside_the_file() {
+    // The one in the file is wrong, so a reader's place shows which one is in force.
+    let mut program =
+        Running::start("manager_addr = \"192.0.2.1\"\nheartbeat.max_readers = 1\ndrain.linger_ms = 0");
+    let others = Reader::open_from_elsewhere(program.addr).await;
+    let mut managers = Reader::open(program.addr).await;
+    assert!(managers.next().await.is_some());
+    drop((others, managers));
+    program.signal(Signal::TERM);
+    assert_eq!(program.exit_code().await, Some(0));
+}
+
 fn check(toml: &str, instance: Option<&str>) -> Output {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("service.toml");
@@ -140,6 +159,17 @@ fn check_config_says_what_is_wrong_where() {
         let said = String::from_utf8(output.stderr).expect("UTF-8");
         assert!(words.iter().all(|word| said.contains(word)), "{toml}: {said}");
     }
+}
+
+#[test]
+fn a_managers_address_that_is_none_is_refused() {
+    let mut command = Command::new(PROGRAM);
+    let output = command.arg("--check-config").env("PHALANX_GATEWAY", "host1").output().expect("it runs");
+    let said = String::from_utf8(output.stderr).expect("UTF-8");
+    assert!(
+        !output.status.success() && said.contains("'host1'") && said.contains("--manager-addr"),
+        "{said}"
+    );
 }
 
 #[test]

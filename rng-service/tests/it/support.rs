@@ -13,7 +13,7 @@ use hyper_util::rt::TokioIo;
 use prometheus::Registry;
 use rng_service::{Config, Drained};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use wire::{ErrorBody, Heartbeat};
@@ -94,12 +94,26 @@ impl Service {
     }
 }
 
+async fn connect_from_elsewhere(addr: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.bind("127.0.0.2:0".parse().expect("an address")).expect("a port");
+    socket.connect(addr).await.expect("connected")
+}
+
 /// A keep-alive connection.
 pub(crate) struct Connection(SendRequest<Empty<Bytes>>);
 
 impl Connection {
     pub(crate) async fn open(addr: SocketAddr) -> Self {
-        let stream = TcpStream::connect(addr).await.expect("connected");
+        Self::over(TcpStream::connect(addr).await.expect("connected")).await
+    }
+
+    /// From another address than all others here.
+    pub(crate) async fn open_from_elsewhere(addr: SocketAddr) -> Self {
+        Self::over(connect_from_elsewhere(addr).await).await
+    }
+
+    async fn over(stream: TcpStream) -> Self {
         let (sender, connection) = handshake(TokioIo::new(stream)).await.expect("a handshake");
         tokio::spawn(async move { drop(connection.await) });
         Self(sender)
@@ -171,7 +185,14 @@ pub(crate) struct Reader {
 
 impl Reader {
     pub(crate) async fn open(addr: SocketAddr) -> Self {
-        let mut connection = Connection::open(addr).await;
+        Self::over(Connection::open(addr).await).await
+    }
+
+    pub(crate) async fn open_from_elsewhere(addr: SocketAddr) -> Self {
+        Self::over(Connection::open_from_elsewhere(addr).await).await
+    }
+
+    async fn over(mut connection: Connection) -> Self {
         let answer = connection.send("GET", "/heartbeat", &[]).await.expect("an answer");
         assert_eq!(answer.status(), 200);
         assert_eq!(answer.headers()["content-type"], "text/event-stream");
@@ -195,6 +216,10 @@ pub(crate) struct Raw(TcpStream);
 impl Raw {
     pub(crate) async fn open(addr: SocketAddr) -> Self {
         Self(TcpStream::connect(addr).await.expect("connected"))
+    }
+
+    pub(crate) async fn open_from_elsewhere(addr: SocketAddr) -> Self {
+        Self(connect_from_elsewhere(addr).await)
     }
 
     pub(crate) async fn write(&mut self, bytes: &str) {

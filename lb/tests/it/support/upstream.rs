@@ -2,6 +2,7 @@ use std::any::Any;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -30,6 +31,14 @@ pub(crate) enum Does {
     Says(&'static str),
     /// Answers these bytes and resets the connection.
     SaysAndResets(&'static str),
+    /// The same as `Serves`, but the second request on a connection makes it close that connection.
+    ServesOnce,
+    /// Reads a request's head, says `100 Continue`, and closes.
+    ContinuesAndCloses,
+    /// Answers the head and half of the body, and the rest after this time.
+    Pauses(Duration),
+    /// Answers a head byte by byte that never ends.
+    Drips,
 }
 
 /// An upstream on a port of its own. It stops when dropped.
@@ -123,6 +132,14 @@ async fn accept(listener: TcpListener, id: String, does: Does, seen: Arc<Seen>) 
 }
 
 async fn serve(mut stream: TcpStream, id: String, number: usize, does: Does, seen: Arc<Seen>) {
+    if matches!(does, Does::ContinuesAndCloses) {
+        if let Some(head) = read_head(&mut stream).await {
+            seen.requests.lock().unwrap().push(Received { head, body: Vec::new() });
+            stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await.unwrap();
+        }
+        return;
+    }
+    let mut answered = 0;
     while let Some(request) = read_request(&mut stream).await {
         let length = request.body.len();
         seen.requests.lock().unwrap().push(request);
@@ -131,7 +148,24 @@ async fn serve(mut stream: TcpStream, id: String, number: usize, does: Does, see
             format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len())
         };
         let answer = match &does {
-            Does::Serves => served(),
+            Does::ServesOnce if answered > 0 => return,
+            Does::Serves | Does::ServesOnce => served(),
+            Does::Pauses(pause) => {
+                if stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nfirst").await.is_err() {
+                    return;
+                }
+                tokio::time::sleep(*pause).await;
+                "after".to_owned()
+            }
+            Does::Drips => {
+                if stream.write_all(b"HTTP/1.1 200 OK\r\nX-Drip: ").await.is_err() {
+                    return;
+                }
+                while stream.write_all(b"x").await.is_ok() {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                return;
+            }
             Does::ServesWhen(gate) => {
                 if gate.clone().wait_for(|open| *open).await.is_err() {
                     return;
@@ -145,21 +179,31 @@ async fn serve(mut stream: TcpStream, id: String, number: usize, does: Does, see
                 return;
             }
             Does::Hangs => std::future::pending().await,
-            Does::ClosesAfterRequest | Does::ClosesAtOnce | Does::Refuses | Does::Ignores => return,
+            Does::ClosesAfterRequest
+            | Does::ClosesAtOnce
+            | Does::ContinuesAndCloses
+            | Does::Refuses
+            | Does::Ignores => return,
         };
+        answered += 1;
         if stream.write_all(answer.as_bytes()).await.is_err() {
             return;
         }
     }
 }
 
-/// The next request; none when the connection ends.
-async fn read_request(stream: &mut TcpStream) -> Option<Received> {
+/// The next request's head; none when the connection ends.
+async fn read_head(stream: &mut TcpStream) -> Option<String> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await.ok()?);
     }
-    let head = String::from_utf8(head).unwrap();
+    Some(String::from_utf8(head).unwrap())
+}
+
+/// The next request; none when the connection ends.
+async fn read_request(stream: &mut TcpStream) -> Option<Received> {
+    let head = read_head(stream).await?;
     let lower = head.to_ascii_lowercase();
     let header = |name: &str| lower.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
     let mut body = Vec::new();

@@ -1,0 +1,60 @@
+//! The end of the listener.
+
+use std::sync::Arc;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::Traffic;
+use crate::config::Config;
+use crate::metrics::Metrics;
+use crate::pool::Pool;
+use crate::proxy::Proxy;
+
+fn traffic(max_connections: usize) -> Traffic {
+    let text = format!(
+        "[admin]\ntoken = \"0123456789abcdef\"\n[limits]\nmax_connections = {max_connections}\n\
+         [client]\nheader_timeout_ms = 60000\n"
+    );
+    let config: Config = toml::from_str(&text).unwrap();
+    let metrics = Arc::new(Metrics::new(prometheus::Registry::new()).unwrap());
+    let pool = Arc::new(Pool::new(Arc::clone(&metrics)));
+    Traffic::new(&config, Proxy::new(config.clone(), pool, Arc::clone(&metrics)), metrics)
+}
+
+/// The answer on a connection that only waited in the kernel's queue when the listener was told to end.
+async fn answers(max_connections: usize, clients: usize) -> Vec<String> {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let mut streams = Vec::new();
+    for _ in 0..clients {
+        let mut stream = TcpStream::connect(addr).await.unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+        streams.push(stream);
+    }
+    let traffic = traffic(max_connections);
+    traffic.stop_accepting();
+    traffic.clone().accept(listener).await;
+    assert!(TcpStream::connect(addr).await.is_err(), "the listener is closed");
+    let mut answers = Vec::new();
+    for mut stream in streams {
+        let mut text = String::new();
+        // A reset is the answer of those without a place.
+        let _ = stream.read_to_string(&mut text).await;
+        answers.push(text);
+    }
+    answers
+}
+
+#[tokio::test]
+async fn what_waits_already_is_served() {
+    for answer in answers(10, 5).await {
+        assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("no_upstream"), "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn but_not_beyond_the_limit() {
+    let answers = answers(2, 5).await;
+    assert_eq!(answers.iter().filter(|answer| answer.contains("no_upstream")).count(), 2, "{answers:?}");
+}
