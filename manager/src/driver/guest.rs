@@ -27,6 +27,7 @@ pub(super) async fn talk(
 ) -> Infallible {
     // One for the whole life: a VM that says twice that it waits is told twice the same.
     let mut assign = None;
+    let mut last = None;
     loop {
         match guest::connect(&socket).await {
             Ok(mut port) => {
@@ -48,7 +49,11 @@ pub(super) async fn talk(
                             break;
                         }
                     }
-                    hear(&id, incarnation, line, &driver).await;
+                    // Whoever connects is told the state, and whoever asks is told it again.
+                    if last.as_ref() != Some(&line) {
+                        hear(&id, incarnation, &line, &driver).await;
+                        last = Some(line);
+                    }
                 }
                 debug!(id, incarnation, "the VM's port was closed");
             }
@@ -75,12 +80,12 @@ async fn next(port: &mut guest::GuestPort, id: &str, incarnation: u64) -> Option
     }
 }
 
-async fn hear(id: &str, incarnation: u64, line: FromGuest, driver: &Handle) {
+async fn hear(id: &str, incarnation: u64, line: &FromGuest, driver: &Handle) {
     match line {
         FromGuest::Waiting(stages) => debug!(id, incarnation, ?stages, "waits for its identity"),
         FromGuest::Assigned { .. } => debug!(id, incarnation, "took its identity"),
         FromGuest::Rejected { message } => {
-            let event = Event::GuestRefused { id: id.to_owned(), incarnation, error: message };
+            let event = Event::GuestRefused { id: id.to_owned(), incarnation, error: message.clone() };
             driver.event(event).await;
         }
         FromGuest::Started { pid, restarts, stages } => {
