@@ -2,7 +2,7 @@
 
 use wire::{FromGuest, Identity, ToGuest};
 
-use crate::vm::{Extra, Machine, Vm, get_until, identity};
+use crate::vm::{Extra, Machine, Vm, get_events, identity};
 
 fn lives_and_drains(machine: Machine) {
     let mut vm = Vm::boot(machine, &Extra::default());
@@ -26,7 +26,7 @@ fn lives_and_drains(machine: Machine) {
     let started = vm.began.elapsed();
     assert!(pid > 1 && restarts == 0);
     assert!(stages.ready_ms <= stages.assigned_ms && stages.assigned_ms <= stages.started_ms, "{stages:?}");
-    let answer = get_until(port, "/heartbeat", "\n\n");
+    let answer = get_events(port, "/heartbeat", 1);
     let beat = vm.began.elapsed();
     assert!(answer.contains("data: {\"status\":\"OK\""), "{answer}");
     eprintln!(
@@ -91,8 +91,8 @@ fn service_serves() {
     manager.assign(identity());
     manager.hear_assigned();
     manager.hear_started();
-    let answer = get_until(port, "/heartbeat", "\n\ndata: ");
-    assert!(answer.contains("data: {\"status\":\"OK\""), "{answer}");
+    let answer = get_events(port, "/heartbeat", 3);
+    assert!(answer.matches("data: {\"status\":\"OK\"").count() >= 3, "{answer}");
     manager.say(&ToGuest::Drain { timeout_ms: 20_000 });
     assert_eq!(manager.hear(), FromGuest::Draining);
     vm.wait_for_end();

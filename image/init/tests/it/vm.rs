@@ -222,9 +222,10 @@ pub(crate) fn identity() -> Identity {
     }
 }
 
-/// The first bytes that `GET path` at the loopback `port` is answered with, up to and with `until`. QEMU accepts before
-/// the guest listens, so a connection without an answer is made again.
-pub(crate) fn get_until(port: u16, path: &str, until: &str) -> String {
+/// The first `events` server-sent events of `GET path` at the loopback `port`. QEMU accepts before the guest listens, so a
+/// connection without an answer is made again.
+pub(crate) fn get_events(port: u16, path: &str, events: usize) -> String {
+    let began = Instant::now();
     let mut got = String::new();
     wait_until(
         || {
@@ -238,13 +239,14 @@ pub(crate) fn get_until(port: u16, path: &str, until: &str) -> String {
             let mut buffer = [0; 1024];
             while let Ok(count @ 1..) = stream.read(&mut buffer) {
                 got.push_str(&String::from_utf8_lossy(&buffer[..count]));
-                if got.contains(until) {
+                if got.matches("\n\n").count() >= events {
                     return true;
                 }
+                assert!(began.elapsed() < LIMIT, "waited {LIMIT:?} for {events} events of {path}, got {got}");
             }
             false
         },
-        || format!("{until:?} from {path}"),
+        || format!("{events} events of {path}"),
     );
     got
 }
