@@ -216,8 +216,16 @@ impl Driver {
 
     fn power_off<T>(&mut self) -> Result<T, Fatal> {
         let until = uptime() + LAST_WORDS;
-        while self.port.connected() && self.port.interest().contains(PollFlags::POLLOUT) && uptime() < until {
-            self.wait()?;
+        while self.port.connected() && self.port.interest().contains(PollFlags::POLLOUT) {
+            // The port alone: signals that wait would end each pause at once.
+            let mut fds = [PollFd::new(self.port.as_fd(), PollFlags::POLLOUT)];
+            let left = until.saturating_sub(uptime());
+            let pause = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
+            match poll(&mut fds, pause) {
+                Ok(1..) if fds[0].revents() == Some(PollFlags::POLLOUT) => {}
+                // Nobody reads, or nobody is there.
+                _ => break,
+            }
             self.port.flush().map_err(io_error("write to the port"))?;
         }
         println!("init: power off");

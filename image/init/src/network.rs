@@ -3,13 +3,10 @@
 use std::fs;
 use std::io;
 use std::net::Ipv4Addr;
-use std::os::fd::AsRawFd;
 
 use nix::net::if_::if_nametoindex;
-use nix::sys::socket::{AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType};
-use nix::sys::socket::{recv, sendto, socket};
 
-use crate::netlink;
+use crate::netlink::{self, Kernel};
 
 /// The VM's only network interface.
 const INTERFACE: &str = "eth0";
@@ -38,7 +35,7 @@ pub(crate) fn configure(
     for (setting, value) in [("ipv6/conf/eth0/disable_ipv6", "1"), ("ipv4/conf/eth0/accept_redirects", "0")] {
         set(setting, value).map_err(failed("set sysctls"))?;
     }
-    let kernel = Kernel::connect().map_err(failed("open a netlink socket"))?;
+    let mut kernel = Kernel::connect().map_err(failed("open a netlink socket"))?;
     // The address first: the kernel announces on link-up, not on a new address.
     let mut steps = vec![
         ("set lo up", netlink::link_up(lo)),
@@ -52,7 +49,7 @@ pub(crate) fn configure(
     steps.push(("add the route to the gateway", netlink::add_link_route(eth, gateway, addr)));
     steps.push(("add the default route", netlink::add_default_route(eth, gateway, addr)));
     for (step, request) in steps {
-        kernel.ask(&request).map_err(failed(step))?;
+        kernel.ask(request).map_err(failed(step))?;
     }
     Ok(())
 }
@@ -62,26 +59,6 @@ fn set(setting: &str, value: &str) -> io::Result<()> {
         // A kernel without IPv6 has nothing to switch off.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
-    }
-}
-
-struct Kernel(std::os::fd::OwnedFd);
-
-impl Kernel {
-    fn connect() -> io::Result<Self> {
-        let flags = SockFlag::SOCK_CLOEXEC;
-        let protocol = SockProtocol::NetlinkRoute;
-        Ok(Self(socket(AddressFamily::Netlink, SockType::Raw, flags, protocol)?))
-    }
-
-    fn ask(&self, request: &[u8]) -> io::Result<()> {
-        sendto(self.0.as_raw_fd(), request, &NetlinkAddr::new(0, 0), MsgFlags::empty())?;
-        let mut answer = [0; 1024];
-        let length = recv(self.0.as_raw_fd(), &mut answer, MsgFlags::empty())?;
-        match netlink::parse_ack(&answer[..length]).map_err(io::Error::other)? {
-            0 => Ok(()),
-            errno => Err(io::Error::from_raw_os_error(errno)),
-        }
     }
 }
 

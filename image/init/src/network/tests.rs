@@ -55,3 +55,13 @@ fn names_the_step_that_failed() {
         assert!(error.to_string().starts_with("cannot find the network interface: "), "{error}");
     });
 }
+
+#[test]
+fn a_refusal_of_the_kernel_is_passed_on() {
+    in_namespace(|| {
+        ip("link add eth0 type veth peer name host0");
+        // The address of all is the address of nobody, so no route may have it as its source.
+        let error = configure([255; 4].into(), [10, 0, 0, 1].into(), None).unwrap_err();
+        assert_eq!(error.to_string(), "cannot add the route to the gateway: Invalid argument (os error 22)");
+    });
+}
