@@ -27,7 +27,7 @@ pub(super) async fn talk(
 ) -> Infallible {
     // One for the whole life: a VM that says twice that it waits is told twice the same.
     let mut assign = None;
-    let mut last = None;
+    let mut last: Option<FromGuest> = None;
     loop {
         match guest::connect(&socket).await {
             Ok(mut port) => {
@@ -50,8 +50,11 @@ pub(super) async fn talk(
                         }
                     }
                     // Whoever connects is told the state, and whoever asks is told it again.
-                    if last.as_ref() != Some(&line) {
+                    let again = matches!(line, FromGuest::Started { .. }) && last.as_ref() == Some(&line);
+                    if !again {
                         hear(&id, incarnation, &line, &driver).await;
+                    }
+                    if let FromGuest::Started { .. } = line {
                         last = Some(line);
                     }
                 }
