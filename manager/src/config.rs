@@ -122,7 +122,8 @@ pub struct Hypervisor {
     pub memory_mib: u32,
     /// Processors of each VM, 1 to 16.
     pub vcpus: u32,
-    /// VMs that may boot at the same time, 1 to 64: more would only make each other late.
+    /// VMs that may boot at the same time, 1 to 64; by default as many as there are processors: more would only make
+    /// each other late.
     pub max_boots: u32,
     /// The longest a call of libvirt may take, 1000 to 120000.
     pub call_timeout_ms: u64,
@@ -136,7 +137,7 @@ impl Default for Hypervisor {
             machine: Machine::default(),
             memory_mib: 192,
             vcpus: 1,
-            max_boots: 4,
+            max_boots: processors(),
             call_timeout_ms: 20_000,
         }
     }
@@ -228,6 +229,11 @@ pub struct Peer {
     pub api: SocketAddrV4,
     /// Its pool.
     pub pool: Ipv4Net,
+}
+
+fn processors() -> u32 {
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    u32::try_from(processors).unwrap_or(64).min(64)
 }
 
 fn default_secret_file() -> PathBuf {

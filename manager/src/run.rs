@@ -25,8 +25,11 @@ use crate::{api, config};
 
 /// Between two tries to reach libvirt after the start.
 const LIBVIRT_AGAIN: Duration = Duration::from_secs(1);
-/// Between two looks at what libvirt runs and at the host's network.
+/// Between two looks at what libvirt runs.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// Between two looks at the host's network: well below the time after which silent VMs are given up, because a
+/// bridge that somebody removed makes them all silent. A look costs a few netlink requests.
+const NETWORK_AGAIN: Duration = Duration::from_secs(1);
 /// Between two tries to write the state to disk.
 const DISK_AGAIN: Duration = Duration::from_secs(1);
 
@@ -46,6 +49,8 @@ pub async fn run(config: Config) -> Result<()> {
 
     let disk = Disk::new(&config.state_dir);
     let before = disk.load()?;
+    // Before the network is touched: VMs of another pool would be cut off.
+    Core::new(Time::default(), config.core()?).check_inventory(&[], &before.desired)?;
     let boot = next_boot(before.boot);
     let state = State { boot, desired: before.desired.clone() };
     if let Err(error) = tokio::task::spawn_blocking({
@@ -94,7 +99,9 @@ pub async fn run(config: Config) -> Result<()> {
         ended = network => Err(anyhow::anyhow!("keeping the network ended by itself: {ended:?}")),
         ended = &mut server => Err(anyhow::anyhow!("the API ended by itself: {ended:?}")),
     };
-    info!("manager stops; VMs, routes and addresses stay");
+    if outcome.is_ok() {
+        info!("manager stops; VMs, routes and addresses stay");
+    }
     stop.cancel();
     if !server.is_finished() {
         let _ = server.await;
@@ -240,7 +247,7 @@ async fn keep_network(net: Arc<Net>) -> Infallible {
             }
             last = now;
         }
-        tokio::time::sleep(LOOK_AGAIN).await;
+        tokio::time::sleep(NETWORK_AGAIN).await;
     }
 }
 

@@ -92,7 +92,9 @@ impl Core {
                 self.heartbeat(now, &id, incarnation, heartbeat::Event::Started, out);
             }
             Event::GuestRefused { id, incarnation, error } => {
-                if let Some(addr) = self.present(&id, incarnation) {
+                // One that serves has an identity, and may well refuse another.
+                let waits = |addr: &Ipv4Addr| self.slots.get(addr).is_some_and(Slot::booting);
+                if let Some(addr) = self.present(&id, incarnation).filter(waits) {
                     self.replace(now, addr, format!("identity refused: {error}"), out);
                 }
             }

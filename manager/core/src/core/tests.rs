@@ -569,4 +569,8 @@ fn a_vm_that_refuses_its_identity_is_replaced() {
     world.event(Event::GuestRefused { id: id.clone(), incarnation: 1, error: "hostname".to_owned() });
     assert_eq!(world.asked()[..2], [format!("disconnect {id}"), format!("destroy {id}.1")]);
     assert_eq!(world.state(&id), Some((VmState::Starting, 2)));
+
+    let id = world.service();
+    world.event(Event::GuestRefused { id: id.clone(), incarnation: 1, error: "garbage".to_owned() });
+    assert_eq!(world.state(&id), Some((VmState::Up, 1)), "one that serves may refuse what it likes");
 }
