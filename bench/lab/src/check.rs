@@ -6,6 +6,7 @@
 mod cut;
 mod faults;
 mod job;
+mod mistakes;
 mod snapshot;
 
 use std::process::ExitCode;

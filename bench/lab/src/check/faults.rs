@@ -16,6 +16,7 @@ use wire::VmState;
 use super::job::{
     HEALED_WITHIN, MANAGER_WITHIN, RATE, healed, host_of, lbs_of, lives_of, service_of, settled, vm_killed,
 };
+use super::mistakes::{bridge_removed, pool_changed};
 use super::{Report, cut};
 use crate::admin::{Admin, expect_error};
 use crate::cli::Action;
@@ -67,6 +68,15 @@ pub(super) async fn steps(report: &mut Report, state: &State) {
             "/var is full while a VM dies: clear error or healed, and healed when there is room",
             full_var(state, first),
         )
+        .await;
+    report
+        .step(
+            "the pool is changed in a manager's configuration: refused, no request fails",
+            pool_changed(state, last),
+        )
+        .await;
+    report
+        .step("a host's bridge is removed: made again, no VM is replaced", bridge_removed(state, first))
         .await;
     report
         .step(
