@@ -4,7 +4,7 @@
 //! the manager's own needs (`[lb.config]`, `[service.config]`) is passed on unread: those programs check it.
 
 use std::collections::BTreeSet;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -405,11 +405,6 @@ fn interface(field: &str, name: &str) -> Result<(), Error> {
         return Ok(());
     }
     Err(invalid(field, format!("{name:?} is not an interface name (1 to 15 characters)")))
-}
-
-/// The address `api.listen` of a configuration, as clients of the API use it.
-pub fn api_addr(config: &Config) -> SocketAddr {
-    SocketAddr::V4(config.api.listen)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context as _, Result};
 use manager_core::core::ForeignVm;
 use manager_core::slot::DomainRef;
-use manager_core::{Core, Desired, Event, Observed, Time};
+use manager_core::{Desired, Event, Observed};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -50,7 +50,8 @@ pub async fn run(config: Config) -> Result<()> {
     let disk = Disk::new(&config.state_dir);
     let before = disk.load()?;
     // Before the network is touched: VMs of another pool would be cut off.
-    Core::new(Time::default(), config.core()?).check_inventory(&[], &before.desired)?;
+    let core = config.core()?;
+    core.check_inventory(&[], &before.desired)?;
     let boot = next_boot(before.boot);
     let state = State { boot, desired: before.desired.clone() };
     if let Err(error) = tokio::task::spawn_blocking({
@@ -81,7 +82,6 @@ pub async fn run(config: Config) -> Result<()> {
     let mut server = tokio::spawn(api::serve(listener, api::router(context), stop.clone()));
     let writer = tokio::spawn(write_states(disk, to_write, handle.clone(), Arc::clone(&metrics)));
     let network = tokio::spawn(keep_network(net));
-    let core = config.core()?;
     let stock = tokio::spawn(take_stock(hypervisor, core, before.desired, handle));
     let mut driver = tokio::spawn(driver.run(stop.clone()));
 
@@ -216,7 +216,7 @@ async fn take_stock(
         tokio::time::sleep(LIBVIRT_AGAIN).await;
     };
     // Before anything is done about VMs that another configuration made.
-    Core::new(Time::default(), core).check_inventory(&running, &desired)?;
+    core.check_inventory(&running, &desired)?;
     driver.ready(hypervisor.clone(), running, desired).await;
     loop {
         tokio::time::sleep(LOOK_AGAIN).await;

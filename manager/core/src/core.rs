@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use wire::{Role, VmState};
+use wire::VmState;
 
 pub use self::requests::{Accepted, CreateError, RemoveError};
 pub use self::types::{Action, Config, Event, ForeignVm, Observed, Transition};
@@ -139,14 +139,6 @@ impl Core {
                 out.push(Action::Destroy { domain: domain.clone(), reason: "trying again" });
             }
         }
-    }
-
-    fn id_of(&self, role: Role, addr: Ipv4Addr) -> String {
-        let prefix = match role {
-            Role::Lb => "lb",
-            Role::Service => "svc",
-        };
-        format!("{}/{prefix}-{}", self.config.node, self.config.pool.offset(addr))
     }
 
     fn by_id(&self, id: &str) -> Option<Ipv4Addr> {

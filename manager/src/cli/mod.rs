@@ -13,7 +13,7 @@ use http::Method;
 use serde::Serialize;
 use wire::{ClusterView, CreateVm, Vm, VmList};
 
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::identity::{Purpose, Secret};
 use crate::push::client::Client;
 
@@ -111,7 +111,7 @@ pub async fn run(cli: &Cli, command: &Command) -> Result<()> {
     let config = Config::load(&cli.config)?;
     let client = |at: &At| -> Result<Client> {
         let token = Secret::load(&config.secret_file)?.token(Purpose::Api);
-        let addr = at.api.unwrap_or_else(|| config::api_addr(&config));
+        let addr = at.api.unwrap_or(SocketAddr::V4(config.api.listen));
         Ok(Client::new(addr, Some(token), EXCHANGE_TIMEOUT))
     };
     match command {

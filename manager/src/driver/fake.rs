@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use manager_core::core::Accepted;
 use manager_core::{Core, Event, Time};
 use tokio::sync::mpsc;
 use wire::ClusterView;
@@ -14,33 +15,22 @@ pub(crate) fn spawn(mut core: Core, disk_full: Arc<AtomicBool>) -> Handle {
     let (sender, mut messages) = mpsc::channel(16);
     tokio::spawn(async move {
         while let Some(message) = messages.recv().await {
-            let settle = |core: &mut Core, revision| {
+            let settle = |core: &mut Core, accepted: Result<Accepted, RequestError>| {
+                let Accepted { revision, vm } = accepted?;
                 let full = disk_full.load(Ordering::SeqCst);
                 let event =
                     if full { Event::PersistFailed { revision } } else { Event::Persisted { revision } };
                 core.step(Time::default(), event, &mut Vec::new());
-                full
+                if full { Err(RequestError::Disk) } else { Ok(vm) }
             };
             match message {
                 Message::Create(request, reply) => {
                     let accepted = core.create(request.addr).map_err(RequestError::from);
-                    drop(reply.send(accepted.and_then(|accepted| {
-                        if settle(&mut core, accepted.revision) {
-                            Err(RequestError::Disk)
-                        } else {
-                            Ok(accepted.vm)
-                        }
-                    })));
+                    drop(reply.send(settle(&mut core, accepted)));
                 }
                 Message::Remove(id, reply) => {
                     let accepted = core.remove(&id).map_err(RequestError::from);
-                    drop(reply.send(accepted.and_then(|accepted| {
-                        if settle(&mut core, accepted.revision) {
-                            Err(RequestError::Disk)
-                        } else {
-                            Ok(accepted.vm)
-                        }
-                    })));
+                    drop(reply.send(settle(&mut core, accepted)));
                 }
                 Message::Account(node, account, reply) => {
                     let merged = core.account_of(Time::default(), &node, account);

@@ -18,6 +18,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use manager_core::core::Accepted;
 use manager_core::{Action, Core, Desired, Event, Observed, Time};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
@@ -210,20 +211,27 @@ impl Driver {
             Message::Outbid(boot) => self.outbid(boot),
             // Who has given up waiting must not be surprised later.
             Message::Create(_, reply) | Message::Remove(_, reply) if reply.is_closed() => {}
-            Message::Create(request, reply) => match self.core.create(request.addr) {
-                Ok(accepted) => self.pending.entry(accepted.revision).or_default().push((reply, accepted.vm)),
-                Err(error) => drop(reply.send(Err(error.into()))),
-            },
-            Message::Remove(id, reply) => match self.core.remove(&id) {
-                Ok(accepted) => self.pending.entry(accepted.revision).or_default().push((reply, accepted.vm)),
-                Err(error) => drop(reply.send(Err(error.into()))),
-            },
+            Message::Create(request, reply) => {
+                let accepted = self.core.create(request.addr).map_err(Into::into);
+                self.answer_when_written(accepted, reply);
+            }
+            Message::Remove(id, reply) => {
+                let accepted = self.core.remove(&id).map_err(Into::into);
+                self.answer_when_written(accepted, reply);
+            }
             Message::Account(node, account, reply) => {
                 let merged = self.core.account_of(now, &node, account);
                 let _ = reply.send(merged.map(manager_core::peers::Merge::ack).map_err(Into::into));
             }
             Message::Vms(reply) => drop(reply.send(Ok(self.core.vms()))),
             Message::Cluster(reply) => drop(reply.send(Ok(self.cluster_view(now)))),
+        }
+    }
+
+    fn answer_when_written(&mut self, accepted: Result<Accepted, RequestError>, reply: Reply<Vm>) {
+        match accepted {
+            Ok(accepted) => self.pending.entry(accepted.revision).or_default().push((reply, accepted.vm)),
+            Err(error) => drop(reply.send(Err(error))),
         }
     }
 

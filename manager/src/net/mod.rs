@@ -120,7 +120,7 @@ impl Net {
     /// [`Error::Invalid`] for settings that can never work, and errors of the netlink socket. A missing
     /// interface is no error here.
     pub async fn open(settings: Settings) -> Result<Self, Error> {
-        check(&settings)?;
+        settings.check()?;
         let (connection, handle, _) = rtnetlink::new_connection().map_err(Error::Open)?;
         let connection = tokio::spawn(connection);
         let desired = Desired {
@@ -298,48 +298,44 @@ impl Settings {
     /// # Errors
     /// [`Error::Invalid`], naming the setting.
     pub fn check(&self) -> Result<(), Error> {
-        check(self)
-    }
-}
-
-fn check(settings: &Settings) -> Result<(), Error> {
-    let invalid = |field, message| Err(Error::Invalid { field, message });
-    for (field, name) in [("interface", &settings.interface), ("bridge", &settings.bridge)] {
-        let letters = name.bytes().all(|b| b.is_ascii_graphic() && b != b'/');
-        if name.is_empty() || name.len() > MAX_INTERFACE_NAME || !letters || name == "." || name == ".." {
-            return invalid(
-                field,
-                format!(
-                    "{name:?} is no interface name: 1 to {MAX_INTERFACE_NAME} bytes of printable ASCII without /"
-                ),
-            );
-        }
-    }
-    if settings.interface == settings.bridge {
-        return invalid("bridge", format!("{:?} is the LAN interface", settings.bridge));
-    }
-    let Settings { pool, host_addr, .. } = settings;
-    if pool.prefix_len() > 30 {
-        return invalid("pool", format!("{pool} is too small: /30 is the smallest that holds a VM"));
-    }
-    if !pool.contains(host_addr) || [pool.network(), pool.broadcast()].contains(host_addr) {
-        return invalid("pool", format!("{host_addr} is not a host address of {pool}"));
-    }
-    for (i, peer) in settings.peers.iter().enumerate() {
-        let before = settings.peers.iter().take(i).map(|peer| &peer.pool);
-        for other in before.chain([pool]) {
-            if other.contains(&peer.pool.network()) || peer.pool.contains(&other.network()) {
-                return invalid("peers", format!("the pools {} and {other} overlap", peer.pool));
+        let invalid = |field, message| Err(Error::Invalid { field, message });
+        for (field, name) in [("interface", &self.interface), ("bridge", &self.bridge)] {
+            let letters = name.bytes().all(|b| b.is_ascii_graphic() && b != b'/');
+            if name.is_empty() || name.len() > MAX_INTERFACE_NAME || !letters || name == "." || name == ".." {
+                return invalid(
+                    field,
+                    format!(
+                        "{name:?} is no interface name: 1 to {MAX_INTERFACE_NAME} bytes of printable ASCII without /"
+                    ),
+                );
             }
         }
-        if peer.pool.contains(&peer.via) || pool.contains(&peer.via) {
-            return invalid(
-                "peers",
-                format!("{} is not an address on the LAN: a pool contains it", peer.via),
-            );
+        if self.interface == self.bridge {
+            return invalid("bridge", format!("{:?} is the LAN interface", self.bridge));
         }
+        let Settings { pool, host_addr, .. } = self;
+        if pool.prefix_len() > 30 {
+            return invalid("pool", format!("{pool} is too small: /30 is the smallest that holds a VM"));
+        }
+        if !pool.contains(host_addr) || [pool.network(), pool.broadcast()].contains(host_addr) {
+            return invalid("pool", format!("{host_addr} is not a host address of {pool}"));
+        }
+        for (i, peer) in self.peers.iter().enumerate() {
+            let before = self.peers.iter().take(i).map(|peer| &peer.pool);
+            for other in before.chain([pool]) {
+                if other.contains(&peer.pool.network()) || peer.pool.contains(&other.network()) {
+                    return invalid("peers", format!("the pools {} and {other} overlap", peer.pool));
+                }
+            }
+            if peer.pool.contains(&peer.via) || pool.contains(&peer.via) {
+                return invalid(
+                    "peers",
+                    format!("{} is not an address on the LAN: a pool contains it", peer.via),
+                );
+            }
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 #[cfg(test)]

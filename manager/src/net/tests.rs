@@ -1,4 +1,4 @@
-use super::{Error, PeerRoute, Settings, check};
+use super::{Error, PeerRoute, Settings};
 
 type Spoil = fn(&mut Settings);
 
@@ -18,7 +18,7 @@ fn peer(pool: &str, via: &str) -> PeerRoute {
 
 #[test]
 fn settings_that_can_never_work_are_refused_by_name() {
-    assert!(check(&settings()).is_ok());
+    assert!(settings().check().is_ok());
     let table: [(&str, &str, Spoil); 12] = [
         ("interface", "no interface name", |s| s.interface = String::new()),
         ("interface", "no interface name", |s| s.interface = "a234567890123456".into()),
@@ -36,7 +36,7 @@ fn settings_that_can_never_work_are_refused_by_name() {
     for (field, part, spoil) in table {
         let mut settings = settings();
         spoil(&mut settings);
-        match check(&settings) {
+        match settings.check() {
             Err(Error::Invalid { field: at, message }) => {
                 assert_eq!(at, field, "{message}");
                 assert!(message.contains(part), "{message:?} should say {part:?}");

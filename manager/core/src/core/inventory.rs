@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use super::{Action, Core, Desired, ForeignVm, Observed, log};
+use super::{Action, Config, Core, Desired, ForeignVm, Observed, log};
 use crate::heartbeat::Heartbeat;
 use crate::slot::{Phase, Slot};
 use crate::time::Time;
 
-impl Core {
+impl Config {
     /// Why this inventory cannot be taken over: VMs that another configuration made, most likely.
     ///
     /// # Errors
@@ -16,13 +16,15 @@ impl Core {
         let running = running.iter().map(|vm| (&vm.id, vm.role, vm.addr));
         let wanted = desired.vms.iter().map(|vm| (&vm.id, vm.role, vm.addr));
         for (id, role, addr) in running.chain(wanted) {
-            if !self.config.pool.is_vm_addr(addr) || *id != self.id_of(role, addr) {
-                return Err(ForeignVm { id: id.clone(), addr, pool: self.config.pool.net() });
+            if !self.pool.is_vm_addr(addr) || *id != self.id_of(role, addr) {
+                return Err(ForeignVm { id: id.clone(), addr, pool: self.pool.net() });
             }
         }
         Ok(())
     }
+}
 
+impl Core {
     pub(super) fn take_inventory(
         &mut self,
         now: Time,

@@ -144,7 +144,7 @@ impl Core {
         if let Some(addr) = self.config.pool.lowest_free(|addr| self.slots.contains_key(&addr)) {
             let incarnation = self.retired.remove(&addr).unwrap_or(0);
             let phase = Phase::Waiting { until: now };
-            let slot = Slot::new(self.id_of(Role::Lb, addr), Role::Lb, addr, incarnation, phase);
+            let slot = Slot::new(self.config.id_of(Role::Lb, addr), Role::Lb, addr, incarnation, phase);
             out.push(log(&slot, None, "every node has a load balancer".to_owned()));
             self.slots.insert(addr, slot);
         }

@@ -85,7 +85,7 @@ impl Core {
         self.desired_revision += 1;
         let revision = self.desired_revision;
         let incarnation = self.retired.get(&addr).copied().unwrap_or(0);
-        let id = self.id_of(Role::Service, addr);
+        let id = self.config.id_of(Role::Service, addr);
         let slot = Slot::new(id, Role::Service, addr, incarnation, Phase::Reserved { revision });
         // The first life begins when the reservation is on disk; show it with its number already.
         let vm = Vm { incarnation: incarnation + 1, ..slot.view() };

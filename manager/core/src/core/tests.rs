@@ -414,17 +414,20 @@ fn a_restarted_manager_finishes_what_was_begun() {
 fn vms_of_another_configuration_are_named_and_left_alone() {
     let world = World::new("10.77.11.0/24");
     let good = [observed("host1/lb-2", Role::Lb, 2, 1, 11), observed("host1/svc-3", Role::Service, 3, 1, 12)];
-    assert_eq!(world.core.check_inventory(&good, &Desired::default()), Ok(()));
+    assert_eq!(world.core.config.check_inventory(&good, &Desired::default()), Ok(()));
     let outside = Observed { addr: Ipv4Addr::new(10, 99, 0, 3), ..good[1].clone() };
     let renamed = observed("other/svc-3", Role::Service, 3, 1, 12);
     let moved = observed("host1/svc-9", Role::Service, 3, 1, 12);
     for foreign in [outside, renamed, moved] {
-        let error =
-            world.core.check_inventory(std::slice::from_ref(&foreign), &Desired::default()).unwrap_err();
+        let error = world
+            .core
+            .config
+            .check_inventory(std::slice::from_ref(&foreign), &Desired::default())
+            .unwrap_err();
         assert_eq!((error.id, error.addr), (foreign.id, foreign.addr));
     }
     let vms = vec![desired("host1/svc-1", Role::Service, 3, 1)];
-    assert!(world.core.check_inventory(&[], &Desired { vms, ..Desired::default() }).is_err());
+    assert!(world.core.config.check_inventory(&[], &Desired { vms, ..Desired::default() }).is_err());
 }
 
 #[test]

@@ -34,6 +34,17 @@ pub struct Config {
     pub max_boots: usize,
 }
 
+impl Config {
+    /// The id of the VM at `addr`.
+    pub(super) fn id_of(&self, role: Role, addr: Ipv4Addr) -> String {
+        let prefix = match role {
+            Role::Lb => "lb",
+            Role::Service => "svc",
+        };
+        format!("{}/{prefix}-{}", self.node, self.pool.offset(addr))
+    }
+}
+
 /// A domain of ours that libvirt knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Observed {
