@@ -4,9 +4,12 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use bench::churn::{self, ChurnOptions};
 use bench::options::ProbeOptions;
 use bench::probe::{self, Stop};
+use bench::proxy::{self, ProxyOptions};
 use bench::report::Line;
+use bench::upstream_loss::{self, LossOptions};
 use clap::{Parser, Subcommand};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
@@ -25,13 +28,27 @@ enum Command {
     /// Asks at a fixed rate, checks every answer, and reports. The first SIGINT or SIGTERM ends it in order
     /// (open requests are waited for), the second at once; both print the summary.
     Probe(ProbeOptions),
+    /// Loses one of three upstreams under load, and compares what clients see with lb, nginx and HAProxy.
+    UpstreamLoss(LossOptions),
+    /// Measures what a request costs lb, bare pingora-proxy, nginx and HAProxy, in processor time and latency.
+    Proxy(ProxyOptions),
+    /// Changes lb's upstream set all the time, and watches clients and memory.
+    Churn(ChurnOptions),
 }
 
 /// The exit code: 0, or 1 for failed requests with `--fail-on-error`.
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let Command::Probe(options) = args.command;
-    let plan = options.plan()?;
     raise_open_files();
+    match args.command {
+        Command::Probe(options) => probe(&options),
+        Command::UpstreamLoss(options) => upstream_loss::run(&options).map(|()| ExitCode::SUCCESS),
+        Command::Proxy(options) => proxy::run(&options).map(|()| ExitCode::SUCCESS),
+        Command::Churn(options) => churn::run(&options).map(|()| ExitCode::SUCCESS),
+    }
+}
+
+fn probe(options: &ProbeOptions) -> anyhow::Result<ExitCode> {
+    let plan = options.plan()?;
     // One thread: the timer, the sockets and the checks of 10 000 requests a second fit into it, and the
     // system under test may need the other processors.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("runtime")?;

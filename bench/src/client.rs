@@ -60,13 +60,15 @@ struct Connection {
 pub(crate) struct Client {
     target: Target,
     host: HeaderValue,
+    keep: bool,
     idle: Mutex<Vec<Connection>>,
 }
 
 impl Client {
-    pub(crate) fn new(target: Target) -> anyhow::Result<Self> {
+    /// With `keep`, connections are used again.
+    pub(crate) fn new(target: Target, keep: bool) -> anyhow::Result<Self> {
         let host = HeaderValue::from_str(target.authority.as_str())?;
-        Ok(Self { target, host, idle: Mutex::default() })
+        Ok(Self { target, host, keep, idle: Mutex::default() })
     }
 
     pub(crate) fn url(&self) -> &str {
@@ -78,7 +80,7 @@ impl Client {
         let (answer, connection) = self.send(self.request(question)?, progress).await?;
         progress.stage = Stage::Reading;
         let (head, body) = answer.into_parts();
-        let kept = head.version == Version::HTTP_11 && !says_close(&head.headers);
+        let kept = self.keep && head.version == Version::HTTP_11 && !says_close(&head.headers);
         let body = Limited::new(body, BODY_BYTES)
             .collect()
             .await

@@ -1,12 +1,22 @@
 //! Measures what clients see: the truth at the client's end of the connection, without retries and without
-//! waiting for slow answers before the next question.
+//! waiting for slow answers before the next question. Where systems are compared, all of them run on this
+//! machine, one after the other, in namespaces made for it.
 //!
-//! It refuses to look at anything but answers: neither metrics nor logs of the system under test count.
+//! It refuses to believe the system under test: its metrics and logs count for nothing. Only answers do, and what
+//! the kernel says of processor time and memory.
 
+pub mod balancer;
+pub mod churn;
 pub mod contract;
 pub mod options;
 pub mod probe;
+pub mod proxy;
 pub mod report;
+pub mod rig;
+pub mod samples;
+pub mod stats;
 pub mod timeline;
+pub mod upstream_loss;
 
+mod alarm;
 mod client;

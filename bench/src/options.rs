@@ -38,6 +38,9 @@ pub struct ProbeOptions {
     /// Requests without an answer at most; one more is not sent and counts as failed (`overrun`).
     #[arg(long, default_value_t = 1_000, value_name = "N")]
     pub max_in_flight: usize,
+    /// Open a connection for every request, instead of keeping them.
+    #[arg(long)]
+    pub new_connections: bool,
     /// Time from one line to the next.
     #[arg(long, default_value_t = 1_000, value_name = "MS")]
     pub report_interval_ms: u64,
@@ -62,6 +65,8 @@ pub struct Plan {
     pub timeout: Duration,
     /// Requests without an answer at most.
     pub max_in_flight: usize,
+    /// Whether each request gets a connection of its own.
+    pub new_connections: bool,
     /// Time from one report to the next.
     pub report_interval: Duration,
 }
@@ -134,6 +139,7 @@ impl ProbeOptions {
             schedule: Schedule { rate: self.rate, requests: self.requests, duration: duration.transpose()? },
             timeout: Duration::from_millis(self.timeout_ms),
             max_in_flight: self.max_in_flight,
+            new_connections: self.new_connections,
             report_interval: Duration::from_millis(self.report_interval_ms),
         })
     }
@@ -149,7 +155,7 @@ impl Plan {
     }
 }
 
-fn target(url: &str) -> anyhow::Result<Target> {
+pub(crate) fn target(url: &str) -> anyhow::Result<Target> {
     let uri: Uri = url.parse()?;
     if uri.scheme_str() != Some("http") {
         bail!("must begin with http://");
@@ -163,6 +169,6 @@ fn target(url: &str) -> anyhow::Result<Target> {
     Ok(Target { url: url.trim_end_matches('/').to_owned(), host, port, authority })
 }
 
-fn question(path: &str) -> anyhow::Result<Question> {
+pub(crate) fn question(path: &str) -> anyhow::Result<Question> {
     Ok(Question { expectation: Expectation::of(path)?, path: path.parse()? })
 }

@@ -11,9 +11,11 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
+use crate::alarm::Alarm;
 use crate::client::{Client, Progress};
 use crate::options::{Plan, Question};
 use crate::report::{FailureKind, Line, Summary};
+use crate::samples::Sample;
 use crate::timeline::{Failure, Outcome, Timeline};
 
 /// Whether to go on.
@@ -33,15 +35,30 @@ pub enum Stop {
 /// The first error of `emit`, which ends the probe at once. Failed requests are no error.
 pub async fn run(
     plan: Plan,
+    stop: watch::Receiver<Stop>,
+    emit: impl FnMut(&Line) -> io::Result<()>,
+) -> anyhow::Result<Summary> {
+    run_from(Instant::now(), plan, stop, emit, |_| {}).await
+}
+
+/// As [`run`], with the schedule counted from `start`, and each request handed to `observe` once it is over.
+///
+/// # Errors
+/// See [`run`].
+pub async fn run_from(
+    start: Instant,
+    plan: Plan,
     mut stop: watch::Receiver<Stop>,
     mut emit: impl FnMut(&Line) -> io::Result<()>,
+    mut observe: impl FnMut(Sample),
 ) -> anyhow::Result<Summary> {
-    let clients = plan.targets.iter().cloned().map(|target| Client::new(target).map(Arc::new));
+    let keep = !plan.new_connections;
+    let clients = plan.targets.iter().cloned().map(|target| Client::new(target, keep).map(Arc::new));
     let clients: Vec<Arc<Client>> = clients.collect::<Result<_, _>>()?;
     let questions: Vec<Arc<Question>> = plan.questions.iter().cloned().map(Arc::new).collect();
-    let start = Instant::now();
+    let alarm = Alarm::new()?;
     let mut timeline = Timeline::new();
-    let mut requests: JoinSet<(u64, Outcome)> = JoinSet::new();
+    let mut requests: JoinSet<Ended> = JoinSet::new();
     let mut number = 0;
     let mut report_at = plan.report_interval;
     let mut ordered = Stop::Run;
@@ -60,19 +77,27 @@ pub async fn run(
                 report_at = next_report(start.elapsed(), plan.report_interval);
             }
             Some(ended) = requests.join_next(), if !requests.is_empty() => {
-                let (number, outcome) = ended?;
-                timeline.finished(number, &outcome, start.elapsed());
+                let Ended { number, due, outcome } = ended?;
+                let now = start.elapsed();
+                timeline.finished(number, &outcome, now);
+                let failure = outcome.result.err().map(|failure| failure.kind);
+                observe(Sample { due, latency: now.saturating_sub(due), failure });
             }
-            () = sleep_until(start + due.unwrap_or_default()), if due.is_some() => {
+            woken = alarm.until(start + due.unwrap_or_default()), if due.is_some() => {
+                woken?;
                 let due = due.unwrap_or_default();
                 let (target, question) = plan.assign(number);
                 let client = Arc::clone(&clients[target]);
                 if timeline.in_flight() < plan.max_in_flight {
                     timeline.sent(number, due, client.url(), start.elapsed());
-                    let deadline = start + due + plan.timeout;
-                    requests.spawn(request(number, client, Arc::clone(&questions[question]), deadline));
+                    let question = Arc::clone(&questions[question]);
+                    let asked = request(client, question, start + due + plan.timeout);
+                    requests.spawn(async move { Ended { number, due, outcome: asked.await } });
                 } else {
-                    timeline.overrun(due, client.url(), plan.max_in_flight, start.elapsed());
+                    let now = start.elapsed();
+                    timeline.overrun(due, client.url(), plan.max_in_flight, now);
+                    let failure = Some(FailureKind::Overrun);
+                    observe(Sample { due, latency: now.saturating_sub(due), failure });
                 }
                 number += 1;
             }
@@ -95,16 +120,18 @@ fn next_report(now: Duration, interval: Duration) -> Duration {
     Duration::from_nanos(u64::try_from(next).unwrap_or(u64::MAX))
 }
 
-async fn request(
+/// A request that is over, as its task hands it back.
+struct Ended {
     number: u64,
-    client: Arc<Client>,
-    question: Arc<Question>,
-    deadline: Instant,
-) -> (u64, Outcome) {
+    due: Duration,
+    outcome: Outcome,
+}
+
+async fn request(client: Arc<Client>, question: Arc<Question>, deadline: Instant) -> Outcome {
     let mut progress = Progress::default();
     let result = timeout_at(deadline, client.ask(&question, &mut progress)).await;
     let result = result.unwrap_or_else(|_| {
         Err(Failure::new(FailureKind::Timeout, format!("timed out {}", progress.stage.words())))
     });
-    (number, Outcome { result, reconnected: progress.reconnected })
+    Outcome { result, reconnected: progress.reconnected }
 }

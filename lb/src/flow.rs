@@ -3,25 +3,31 @@
 //!
 //! The next upstream is chosen and reserved at the moment the decision to go on is made. So a response that
 //! could be replaced by a better one is given up only when another upstream is certain to be asked; otherwise
-//! it is the client's. Free of the proxy's types, so that every data path can share it.
+//! it is the client's. Knows nothing of connections and protocols.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::metrics::{Metrics, Outcome};
-use crate::policy::retry::{self, Connection, Failure, Progress, Rules, Stop};
-use crate::pool::{Attempt, NoUpstream, Pool, Tried};
+use crate::policy::retry::{self, Connection, Failure, Progress, Stop};
+use crate::pool::{Attempt, Choice, NoUpstream, Pool, Tried};
 
 /// What a data path knows of the request when an attempt has failed.
 #[derive(Debug, Clone, Copy)]
-pub struct Request {
+pub struct Request<'a> {
     /// Whether its method is idempotent.
     pub idempotent: bool,
+    /// Whether not a byte of it was sent in this attempt.
+    pub nothing_sent: bool,
     /// Whether all of its body that was sent can be sent again.
     pub replayable: bool,
     /// Whether a byte of the response, other than informational heads, went to the client.
     pub response_begun: bool,
     /// The connection of the attempt.
     pub connection: Connection,
+    /// How its next upstream is chosen.
+    pub choice: Choice<'a>,
 }
 
 /// Why a request ends with its last attempt's failure.
@@ -29,69 +35,81 @@ pub struct Request {
 pub enum GaveUp {
     /// The rules are against another attempt.
     Rules(Stop),
+    /// Too many requests are being tried again already.
+    Budget,
     /// Nobody is left to try.
     NoUpstream(NoUpstream),
+}
+
+/// An attempt that is over, for the access log.
+#[derive(Debug, Clone, Copy)]
+pub struct Made {
+    /// At whom.
+    pub addr: SocketAddr,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// How long it took, from its choice to its end.
+    pub duration: Duration,
 }
 
 /// The way of one request.
 #[derive(Debug)]
 pub struct Flow {
     began: Instant,
-    /// When the last byte of the request was there.
-    complete: Option<Instant>,
+    /// When the first attempt could begin.
+    tries_began: Instant,
     attempts: u32,
     tried: Tried,
+    /// Those of `tried` that failed, rather than were overtaken.
+    failed: Tried,
+    /// Some of `tried` were overtaken.
+    overtook: bool,
+    /// All were tried, and the overtaken ones are being tried again: nobody is overtaken any more.
+    patient: bool,
     current: Option<Attempt>,
     /// The current attempt is at the same upstream as the one before, and so must have a new connection.
     repeats: bool,
     /// Such an attempt was made.
     repeated: bool,
     failure: Option<(Failure, GaveUp)>,
+    /// Filled only when somebody will read it.
+    made: Option<Vec<Made>>,
 }
 
 impl Flow {
-    /// A request whose head arrived now.
-    pub fn new() -> Self {
+    /// A request whose head arrived then. `logged`: what becomes of its attempts is remembered.
+    pub fn new(began: Instant, logged: bool) -> Self {
         Self {
-            began: Instant::now(),
-            complete: None,
+            began,
+            tries_began: began,
             attempts: 0,
             tried: Tried::default(),
+            failed: Tried::default(),
+            overtook: false,
+            patient: false,
             current: None,
             repeats: false,
             repeated: false,
             failure: None,
+            made: logged.then(Vec::new),
         }
     }
 
-    /// Reserves the first upstream.
+    /// Reserves the first upstream, or the next after a wait for one.
     ///
     /// # Errors
     /// When none is usable.
-    pub fn start(&mut self, pool: &Pool) -> Result<(), NoUpstream> {
-        let attempt = pool.begin(&self.tried)?;
+    pub fn start(&mut self, pool: &Arc<Pool>, choice: Choice<'_>) -> Result<(), NoUpstream> {
+        let attempt = pool.begin(&self.tried, choice)?;
+        self.repeats = false;
+        self.failure = None;
         self.take(attempt);
         Ok(())
     }
 
-    /// The last byte of the request is there. Only the first call counts.
-    pub fn request_complete(&mut self) {
-        self.complete.get_or_insert_with(Instant::now);
-    }
-
-    /// Whether the last byte of the request is there.
-    pub const fn is_request_complete(&self) -> bool {
-        self.complete.is_some()
-    }
-
-    /// What is left of the time for all attempts. It does not run before the request is complete: how long a
-    /// client may take to send it is limited otherwise.
-    pub fn left(&self, budget: Duration) -> Duration {
-        budget.saturating_sub(self.spent())
-    }
-
-    fn spent(&self) -> Duration {
-        self.complete.map_or(Duration::ZERO, |complete| complete.elapsed())
+    /// The first attempt had to wait for an upstream. The time for all attempts runs from now.
+    pub fn begins_late(&mut self) {
+        self.tries_began = Instant::now();
     }
 
     /// Whether the current attempt must not use a pooled connection.
@@ -115,9 +133,19 @@ impl Flow {
         self.began.elapsed()
     }
 
+    /// Since the first attempt could begin.
+    pub fn tried_for(&self) -> Duration {
+        self.tries_began.elapsed()
+    }
+
     /// Attempts begun.
     pub const fn attempts(&self) -> u32 {
         self.attempts
+    }
+
+    /// The attempts that are over.
+    pub fn made(&self) -> &[Made] {
+        self.made.as_deref().unwrap_or_default()
     }
 
     /// How the last attempt failed and why there was no other; none while there is hope.
@@ -125,20 +153,32 @@ impl Flow {
         self.failure
     }
 
+    fn conclude(&mut self, outcome: Outcome) {
+        if let Some(attempt) = self.current.take() {
+            if let Some(made) = &mut self.made {
+                made.push(Made { addr: attempt.incarnation().addr(), outcome, duration: attempt.elapsed() });
+            }
+            attempt.end(outcome);
+        }
+    }
+
     /// The current attempt failed. True when another one is reserved and shall be made; it is the current one
     /// then.
     pub fn failed(
         &mut self,
         failure: Failure,
-        request: Request,
-        pool: &Pool,
-        rules: &Rules,
+        request: Request<'_>,
+        pool: &Arc<Pool>,
         metrics: &Metrics,
     ) -> bool {
-        if let Some(attempt) = self.current.take() {
-            attempt.end(Outcome::Failed(failure));
+        if let Some(attempt) = &mut self.current {
+            self.failed.add(attempt.incarnation());
+            if retry::may_repeat(failure, request.connection, false) {
+                attempt.excuse();
+            }
         }
-        match self.next(failure, request, pool, rules) {
+        self.conclude(Outcome::Failed(failure));
+        match self.next(failure, request, pool) {
             Ok(attempt) => {
                 metrics.retry(failure);
                 self.take(attempt);
@@ -151,51 +191,82 @@ impl Flow {
         }
     }
 
-    fn next(
-        &mut self,
-        failure: Failure,
-        request: Request,
-        pool: &Pool,
-        rules: &Rules,
-    ) -> Result<Attempt, GaveUp> {
-        let progress = Progress {
+    /// The current attempt waits for longer than it should. True when it is given up for another one, which is
+    /// the current one then; otherwise it goes on.
+    pub fn overtaken(&mut self, request: Request<'_>, pool: &Arc<Pool>, metrics: &Metrics) -> bool {
+        let failure = Failure::FirstByteTimeout;
+        let rules = pool.rules();
+        if self.patient || retry::may_retry(failure, self.progress(request), &rules.rules).is_err() {
+            return false;
+        }
+        let Ok(attempt) = pool.begin_available(&self.tried, request.choice) else { return false };
+        let Ok(attempt) = Self::afford(failure, attempt, pool) else { return false };
+        self.conclude(Outcome::Failed(failure));
+        metrics.retry(failure);
+        self.overtook = true;
+        self.repeats = false;
+        self.take(attempt);
+        true
+    }
+
+    fn progress(&self, request: Request<'_>) -> Progress {
+        Progress {
             idempotent: request.idempotent,
+            nothing_sent: request.nothing_sent,
             replayable: request.replayable,
             response_begun: request.response_begun,
             attempts: self.attempts,
-            elapsed_ms: u64::try_from(self.spent().as_millis()).unwrap_or(u64::MAX),
-        };
-        retry::may_retry(failure, progress, rules).map_err(GaveUp::Rules)?;
+            elapsed_ms: u64::try_from(self.tried_for().as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+
+    fn next(&mut self, failure: Failure, request: Request<'_>, pool: &Arc<Pool>) -> Result<Attempt, GaveUp> {
+        let settings = pool.rules();
+        let repeat = retry::may_repeat(failure, request.connection, self.repeated);
+        match retry::may_retry(failure, self.progress(request), &settings.rules) {
+            Ok(()) => {}
+            // A connection that broke while nobody used it does not count as a try.
+            Err(Stop::Tries) if repeat => self.attempts -= 1,
+            Err(stop) => return Err(GaveUp::Rules(stop)),
+        }
         self.repeats = false;
-        let why = match pool.begin(&self.tried) {
-            Ok(attempt) => return Ok(attempt),
+        let why = match pool.begin(&self.tried, request.choice) {
+            Ok(attempt) => return Self::afford(failure, attempt, pool),
             Err(why) => why,
         };
-        if retry::may_repeat(failure, request.connection, self.repeated) {
-            let others = self.tried.but_last();
-            if let Ok(attempt) = pool.begin(&others) {
-                self.tried = others;
+        if repeat {
+            self.tried.remove_last();
+            if let Ok(attempt) = pool.begin(&self.tried, request.choice) {
                 (self.repeats, self.repeated) = (true, true);
                 return Ok(attempt);
             }
         }
-        if why == NoUpstream::AllTried && rules.wrap {
+        // Who was slow is a better bet than nobody; but one attempt that waited for all of its time is enough.
+        if why == NoUpstream::AllTried && self.overtook && failure != Failure::Timeout {
+            (self.overtook, self.patient) = (false, true);
+            self.tried.clone_from(&self.failed);
+            let attempt = pool.begin(&self.tried, request.choice).map_err(GaveUp::NoUpstream)?;
+            return Self::afford(failure, attempt, pool);
+        }
+        if why == NoUpstream::AllTried && retry::may_wrap(&settings.rules) {
             self.tried.clear();
-            return pool.begin(&self.tried).map_err(GaveUp::NoUpstream);
+            self.failed.clear();
+            let attempt = pool.begin(&self.tried, request.choice).map_err(GaveUp::NoUpstream)?;
+            return Self::afford(failure, attempt, pool);
         }
         Err(GaveUp::NoUpstream(why))
     }
 
+    fn afford(failure: Failure, attempt: Attempt, pool: &Pool) -> Result<Attempt, GaveUp> {
+        if retry::needs_budget(failure) && !pool.withdraw() {
+            attempt.cancel();
+            return Err(GaveUp::Budget);
+        }
+        Ok(attempt)
+    }
+
     /// The current attempt ended otherwise: with the client's answer, or without.
     pub fn end(&mut self, outcome: Outcome) {
-        if let Some(attempt) = self.current.take() {
-            attempt.end(outcome);
-        }
-    }
-}
-
-impl Default for Flow {
-    fn default() -> Self {
-        Self::new()
+        self.conclude(outcome);
     }
 }

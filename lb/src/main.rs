@@ -4,10 +4,13 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Parser;
+use lb::Order;
 use lb::config::Config;
 use lb::logging::{self, LogFormat};
+use lb::upgrade::{self, Program};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -28,23 +31,47 @@ struct Args {
 }
 
 fn main() -> anyhow::Result<()> {
+    let program = Program::current().context("cannot find out which program this is")?;
+    // Before anything is opened.
+    let inherited = upgrade::inherited().context("cannot take over from the predecessor")?;
     let args = Args::parse();
     let config = Config::load(&args.config)?;
     if args.check_config {
+        lb::check(&config)?;
         return Ok(());
     }
     logging::init(args.log_format, &std::env::var("PHALANX_INSTANCE").unwrap_or_default());
     raise_file_limit();
-    let stop = async {
-        // Without handlers the process would just be killed, so a failure to install them is fatal.
-        let mut terminate = signal(SignalKind::terminate()).expect("a handler for SIGTERM");
-        let mut interrupt = signal(SignalKind::interrupt()).expect("a handler for SIGINT");
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+    let (orders, ordered) = mpsc::channel(4);
+    let stop = signals(args.config, program, orders);
+    lb::succeed(config, prometheus::Registry::new(), inherited, ordered, stop, |_| {})
+        .context("the load balancer cannot run")
+}
+
+/// Done at the signal to stop. Passes on what other signals mean.
+async fn signals(path: PathBuf, program: Program, orders: mpsc::Sender<Order>) {
+    // Without handlers the process would just be killed, so a failure to install them is fatal.
+    let mut terminate = signal(SignalKind::terminate()).expect("a handler for SIGTERM");
+    let mut interrupt = signal(SignalKind::interrupt()).expect("a handler for SIGINT");
+    let mut hangup = signal(SignalKind::hangup()).expect("a handler for SIGHUP");
+    let mut upgrade = signal(SignalKind::user_defined2()).expect("a handler for SIGUSR2");
+    loop {
+        let order = tokio::select! {
+            _ = terminate.recv() => return,
+            _ = interrupt.recv() => return,
+            _ = hangup.recv() => match Config::load(&path) {
+                Ok(config) => Order::Reload(Box::new(config)),
+                Err(e) => {
+                    tracing::error!("configuration not reloaded: {e}");
+                    continue;
+                }
+            },
+            _ = upgrade.recv() => Order::Upgrade(program.clone()),
+        };
+        if let Err(e) = orders.try_send(order) {
+            tracing::error!("too many signals at once: {e}");
         }
-    };
-    lb::run(config, prometheus::Registry::new(), stop, |_| {}).context("the load balancer cannot run")
+    }
 }
 
 /// Every connection takes a file descriptor, and the usual soft limit is only 1024.

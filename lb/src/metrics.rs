@@ -3,11 +3,19 @@
 //! Labels are bounded: outcomes, reasons, states and status classes are enums, and an upstream's series are
 //! removed with the upstream. What a request touches is resolved beforehand, so that it only adds to atomics.
 
-use prometheus::{
-    Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder,
-};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use prometheus::core::{Collector, Metric};
+use prometheus::{
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
+};
+use wire::{Load, UpstreamsView};
+
+use crate::checks::Finding;
+use crate::load::{Durations, Window};
 use crate::policy::retry::Failure;
 
 /// How an attempt ended.
@@ -19,34 +27,67 @@ pub enum Outcome {
     Failed(Failure),
     /// The client went away, or sent something that ended the request.
     Abandoned,
+    /// It was reserved and not made. Not counted.
+    Unmade,
 }
 
-impl Outcome {
-    const NAMES: [&'static str; 8] =
-        ["ok", "abandoned", "connect_error", "connect_timeout", "reset", "timeout", "bad_response", "status"];
+/// The outcomes that are counted: the names of [`Outcome::index`].
+const OUTCOMES: [&str; 10] = [
+    "ok",
+    "abandoned",
+    "connect_error",
+    "connect_timeout",
+    "reset",
+    "timeout",
+    "first_byte_timeout",
+    "bad_response",
+    "status",
+    "cut",
+];
 
-    const fn index(self) -> usize {
+/// The first of [`OUTCOMES`] that is a failure.
+const FIRST_FAILURE: usize = 2;
+
+impl Outcome {
+    const fn index(self) -> Option<usize> {
         match self {
-            Self::Ok => 0,
-            Self::Abandoned => 1,
-            Self::Failed(Failure::ConnectError) => 2,
-            Self::Failed(Failure::ConnectTimeout) => 3,
-            Self::Failed(Failure::Reset) => 4,
-            Self::Failed(Failure::Timeout) => 5,
-            Self::Failed(Failure::BadResponse) => 6,
-            Self::Failed(Failure::Status(_)) => 7,
+            Self::Ok => Some(0),
+            Self::Abandoned => Some(1),
+            Self::Failed(failure) => Some(failure_index(failure)),
+            Self::Unmade => None,
         }
     }
 }
 
-/// The attempts of one upstream, a counter per outcome.
-#[derive(Debug, Clone)]
-pub struct AttemptCounters([IntCounter; Outcome::NAMES.len()]);
+const fn failure_index(failure: Failure) -> usize {
+    match failure {
+        Failure::ConnectError => 2,
+        Failure::ConnectTimeout => 3,
+        Failure::Reset => 4,
+        Failure::Timeout => 5,
+        Failure::FirstByteTimeout => 6,
+        Failure::BadResponse => 7,
+        Failure::Status(_) => 8,
+        Failure::Cut => 9,
+    }
+}
 
-impl AttemptCounters {
+/// What is counted about one upstream.
+#[derive(Debug)]
+pub struct UpstreamMetrics {
+    attempts: [IntCounter; OUTCOMES.len()],
+    /// From the choice of the upstream to the first byte of its response, in seconds.
+    pub first_byte: Histogram,
+    /// How often it was ejected.
+    pub ejections: IntCounter,
+}
+
+impl UpstreamMetrics {
     /// Counts one attempt that ended so.
     pub fn count(&self, outcome: Outcome) {
-        self.0[outcome.index()].inc();
+        if let Some(index) = outcome.index() {
+            self.attempts[index].inc();
+        }
     }
 }
 
@@ -54,14 +95,27 @@ impl AttemptCounters {
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
+    begun: AtomicU64,
+    lately: Mutex<Window>,
     requests: [IntCounter; 6],
     duration: Histogram,
     attempts: IntCounterVec,
-    retries: [IntCounter; 6],
+    first_byte: HistogramVec,
+    ejections: IntCounterVec,
+    upstream_in_flight: IntGaugeVec,
+    upstream_available: IntGaugeVec,
+    retries: [IntCounter; OUTCOMES.len() - FIRST_FAILURE],
+    checks: [IntCounter; Finding::ALL.len()],
+    /// Attempts cut because their upstream left the set.
+    pub cuts: IntCounter,
     /// Requests being served.
     pub in_flight: IntGauge,
+    /// Requests that wait for an upstream.
+    pub queued: IntGauge,
     /// Connections of clients.
     pub connections: IntGauge,
+    /// Connections of clients that were closed for what came on them: no request, or no TLS.
+    pub bad_connections: IntCounter,
     /// The generation of the upstream set in force.
     pub generation: IntGauge,
     /// Upstreams that get new requests.
@@ -72,6 +126,10 @@ pub struct Metrics {
     pub state_write_failures: IntCounter,
     /// Readers of the heartbeat that were dropped for being slow.
     pub heartbeat_drops: IntCounter,
+    /// Requests that are missing from the access log.
+    pub access_log_lost: IntGauge,
+    /// The present wait for the first byte, in microseconds.
+    pub first_byte_deadline: IntGauge,
 }
 
 impl Metrics {
@@ -80,65 +138,97 @@ impl Metrics {
     /// # Errors
     /// When a name is on the registry already.
     pub fn new(registry: Registry) -> Result<Self, prometheus::Error> {
-        let requests = IntCounterVec::new(
-            Opts::new("lb_requests_total", "Requests by class of the answer's status; none: not answered."),
+        let add = Adder(&registry);
+        // From 100 microseconds to 26 seconds, each twice as long as the one before: 19 buckets.
+        let buckets = prometheus::exponential_buckets(0.0001, 2.0, 19)?;
+        let duration = HistogramOpts::new(
+            "lb_request_duration_seconds",
+            "From a request's head to the end of its answer.",
+        );
+        let first_byte = HistogramOpts::new(
+            "lb_upstream_first_byte_seconds",
+            "From the choice of an upstream to the first byte of its response.",
+        );
+        let requests = add.counters(
+            "lb_requests_total",
+            "Requests by class of the answer's status; none: not answered.",
             &["code"],
         )?;
-        // From 100 microseconds to 26 seconds, each twice as long as the one before: 19 buckets.
-        let duration = Histogram::with_opts(
-            HistogramOpts::new(
-                "lb_request_duration_seconds",
-                "From a request's head to the end of its answer.",
-            )
-            .buckets(prometheus::exponential_buckets(0.0001, 2.0, 19)?),
-        )?;
-        let attempts = IntCounterVec::new(
-            Opts::new("lb_attempts_total", "Attempts by upstream and how they ended."),
-            &["upstream", "outcome"],
-        )?;
-        let retries = IntCounterVec::new(
-            Opts::new("lb_retries_total", "Further attempts by what was wrong with the one before."),
+        let retries = add.counters(
+            "lb_retries_total",
+            "Further attempts by what was wrong with the one before.",
             &["reason"],
         )?;
-        let upstreams =
-            IntGaugeVec::new(Opts::new("lb_upstreams", "Upstreams in the set by state."), &["state"])?;
-        let metrics = Self {
+        let checks = add.counters(
+            "lb_checks_total",
+            "The load balancer's own checks of upstreams by what they found.",
+            &["result"],
+        )?;
+        let upstreams = add.gauges("lb_upstreams", "Upstreams in the set by state.", &["state"])?;
+        add.with(version()?)?;
+        Ok(Self {
+            begun: AtomicU64::new(0),
+            lately: Mutex::default(),
             requests: ["none", "1xx", "2xx", "3xx", "4xx", "5xx"].map(|c| requests.with_label_values(&[c])),
-            duration: duration.clone(),
-            attempts: attempts.clone(),
-            retries: std::array::from_fn(|i| retries.with_label_values(&[Outcome::NAMES[i + 2]])),
-            in_flight: IntGauge::new("lb_in_flight", "Requests being served.")?,
-            connections: IntGauge::new("lb_connections", "Connections of clients.")?,
-            generation: IntGauge::new("lb_generation", "The generation of the upstream set in force.")?,
+            duration: add.with(Histogram::with_opts(duration.buckets(buckets.clone()))?)?,
+            attempts: add.counters(
+                "lb_attempts_total",
+                "Attempts by upstream and how they ended.",
+                &["upstream", "outcome"],
+            )?,
+            first_byte: add.with(HistogramVec::new(first_byte.buckets(buckets), &["upstream"])?)?,
+            ejections: add.counters(
+                "lb_upstream_ejections_total",
+                "How often an upstream was ejected.",
+                &["upstream"],
+            )?,
+            upstream_in_flight: add.gauges(
+                "lb_upstream_in_flight",
+                "Attempts in flight by upstream.",
+                &["upstream"],
+            )?,
+            upstream_available: add.gauges(
+                "lb_upstream_available",
+                "Whether an upstream is neither ejected nor out by the checks.",
+                &["upstream"],
+            )?,
+            retries: std::array::from_fn(|i| retries.with_label_values(&[OUTCOMES[i + FIRST_FAILURE]])),
+            checks: Finding::ALL.map(|finding| checks.with_label_values(&[finding.as_str()])),
+            cuts: add.counter("lb_cuts_total", "Attempts cut because their upstream left the set.")?,
+            in_flight: add.gauge("lb_in_flight", "Requests being served.")?,
+            queued: add.gauge("lb_queued", "Requests that wait for an upstream.")?,
+            connections: add.gauge("lb_connections", "Connections of clients.")?,
+            bad_connections: add.counter(
+                "lb_bad_connections_total",
+                "Connections closed for what came on them: no request, or no TLS.",
+            )?,
+            generation: add.gauge("lb_generation", "The generation of the upstream set in force.")?,
             upstreams_up: upstreams.with_label_values(&["up"]),
             upstreams_draining: upstreams.with_label_values(&["draining"]),
-            state_write_failures: IntCounter::new(
-                "lb_state_write_failures_total",
-                "Writes of the state file that failed.",
-            )?,
-            heartbeat_drops: IntCounter::new(
+            state_write_failures: add
+                .counter("lb_state_write_failures_total", "Writes of the state file that failed.")?,
+            heartbeat_drops: add.counter(
                 "lb_heartbeat_drops_total",
                 "Readers of the heartbeat that were dropped for being slow.",
             )?,
+            access_log_lost: add
+                .gauge("lb_access_log_lost", "Requests that are missing from the access log.")?,
+            first_byte_deadline: add.gauge(
+                "lb_first_byte_deadline_microseconds",
+                "The present wait for the first byte of a response.",
+            )?,
             registry,
-        };
-        let all: [Box<dyn prometheus::core::Collector>; 11] = [
-            Box::new(requests),
-            Box::new(duration),
-            Box::new(attempts),
-            Box::new(retries),
-            Box::new(upstreams),
-            Box::new(metrics.in_flight.clone()),
-            Box::new(metrics.connections.clone()),
-            Box::new(metrics.generation.clone()),
-            Box::new(metrics.state_write_failures.clone()),
-            Box::new(metrics.heartbeat_drops.clone()),
-            Box::new(version()?),
-        ];
-        for collector in all {
-            metrics.registry.register(collector)?;
-        }
-        Ok(metrics)
+        })
+    }
+
+    /// Counts a request that has begun.
+    pub fn begin(&self) {
+        self.begun.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Requests begun so far.
+    pub fn requests_begun(&self) -> u64 {
+        self.begun.load(Ordering::Relaxed)
     }
 
     /// Counts an answered request: its status (0: the client got none) and how long it took.
@@ -153,32 +243,106 @@ impl Metrics {
         self.requests.iter().map(IntCounter::get).sum()
     }
 
-    /// Counts a further attempt after this failure.
-    pub fn retry(&self, after: Failure) {
-        self.retries[Outcome::Failed(after).index() - 2].inc();
+    /// Looks at the load, at this time of a clock that does not go backwards. To be called every
+    /// [`LOOK_EVERY`](crate::load::LOOK_EVERY).
+    pub fn look(&self, now: Duration) {
+        self.lately().observe(now, self.requests_total(), || self.durations());
     }
 
-    /// The counters of one upstream.
-    pub fn attempts_of(&self, upstream: &str) -> AttemptCounters {
-        AttemptCounters(Outcome::NAMES.map(|outcome| self.attempts.with_label_values(&[upstream, outcome])))
+    /// Puts into `load` what was seen lately.
+    pub fn fill(&self, load: &mut Load) {
+        self.lately().fill(load);
     }
 
-    /// Drops the series of an upstream that is gone.
-    pub fn forget(&self, upstream: &str) {
-        for outcome in Outcome::NAMES {
-            // It fails when the series is gone already, which is what is wanted.
-            let _ = self.attempts.remove_label_values(&[upstream, outcome]);
+    fn lately(&self) -> MutexGuard<'_, Window> {
+        self.lately.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How long all requests so far took.
+    fn durations(&self) -> Durations {
+        let metric = self.duration.metric();
+        let histogram = metric.get_histogram();
+        let bucket = |bucket: &prometheus::proto::Bucket| (bucket.upper_bound(), bucket.cumulative_count());
+        Durations {
+            buckets: histogram.get_bucket().iter().map(bucket).collect(),
+            count: histogram.get_sample_count(),
+            seconds: histogram.get_sample_sum(),
         }
     }
 
-    /// All metrics in the text format of Prometheus.
+    /// Counts a check of an upstream.
+    pub fn check(&self, finding: Finding) {
+        self.checks[finding as usize].inc();
+    }
+
+    /// Counts a further attempt after this failure.
+    pub fn retry(&self, after: Failure) {
+        self.retries[failure_index(after) - FIRST_FAILURE].inc();
+    }
+
+    /// The metrics of one upstream.
+    pub fn upstream(&self, id: &str) -> UpstreamMetrics {
+        UpstreamMetrics {
+            attempts: OUTCOMES.map(|outcome| self.attempts.with_label_values(&[id, outcome])),
+            first_byte: self.first_byte.with_label_values(&[id]),
+            ejections: self.ejections.with_label_values(&[id]),
+        }
+    }
+
+    /// Drops the series of an upstream that is gone.
+    pub fn forget(&self, id: &str) {
+        // Each fails when the series is gone already, which is what is wanted.
+        for outcome in OUTCOMES {
+            let _ = self.attempts.remove_label_values(&[id, outcome]);
+        }
+        let _ = self.first_byte.remove_label_values(&[id]);
+        let _ = self.ejections.remove_label_values(&[id]);
+        let _ = self.upstream_in_flight.remove_label_values(&[id]);
+        let _ = self.upstream_available.remove_label_values(&[id]);
+    }
+
+    /// All metrics in the text format of Prometheus, with what is only looked at now.
     ///
     /// # Errors
     /// When a metric cannot be encoded.
-    pub fn encode(&self) -> Result<Vec<u8>, prometheus::Error> {
+    pub fn encode(&self, upstreams: &UpstreamsView) -> Result<Vec<u8>, prometheus::Error> {
+        self.upstream_in_flight.reset();
+        self.upstream_available.reset();
+        for status in &upstreams.upstreams {
+            let id = [status.upstream.id.as_str()];
+            let in_flight = i64::try_from(status.in_flight).unwrap_or(i64::MAX);
+            self.upstream_in_flight.with_label_values(&id).set(in_flight);
+            self.upstream_available.with_label_values(&id).set(i64::from(status.available));
+        }
         let mut text = Vec::with_capacity(16 * 1024);
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(text)
+    }
+}
+
+/// Makes metrics and puts them on a registry.
+struct Adder<'a>(&'a Registry);
+
+impl Adder<'_> {
+    fn with<C: Collector + Clone + 'static>(&self, collector: C) -> Result<C, prometheus::Error> {
+        self.0.register(Box::new(collector.clone()))?;
+        Ok(collector)
+    }
+
+    fn counter(&self, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
+        self.with(IntCounter::new(name, help)?)
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+        self.with(IntGauge::new(name, help)?)
+    }
+
+    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, prometheus::Error> {
+        self.with(IntCounterVec::new(Opts::new(name, help), labels)?)
+    }
+
+    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, prometheus::Error> {
+        self.with(IntGaugeVec::new(Opts::new(name, help), labels)?)
     }
 }
 

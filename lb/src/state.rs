@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use wire::PutUpstreams;
 
@@ -103,10 +104,42 @@ pub fn restore(path: &Path, max_upstreams: usize, pool: &Pool) {
     }
 }
 
+/// Writes each new set to the state file.
+#[derive(Debug)]
+pub struct Keeper {
+    path: PathBuf,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Keeper {
+    /// Begins. The file has the set of the generation `written`, or something of no use when that is 0.
+    pub fn start(path: PathBuf, pool: Arc<Pool>, metrics: Arc<Metrics>, written: u64) -> Self {
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(keep(path.clone(), pool, metrics, written, stop.clone()));
+        Self { path, stop, task }
+    }
+
+    /// Writes what is not written yet and ends. The path of the file; none if it took longer than `timeout`, and so
+    /// may yet be written.
+    pub async fn stop(self, timeout: Duration) -> Option<PathBuf> {
+        self.stop.cancel();
+        tokio::time::timeout(timeout, self.task).await.is_ok().then_some(self.path)
+    }
+}
+
 /// Writes each new set until `stop`, and then what is not written yet.
-pub async fn keep(path: PathBuf, pool: Arc<Pool>, metrics: Arc<Metrics>, stop: CancellationToken) {
+async fn keep(
+    path: PathBuf,
+    pool: Arc<Pool>,
+    metrics: Arc<Metrics>,
+    mut written: u64,
+    stop: CancellationToken,
+) {
     let mut generations = pool.generations();
-    let mut written = *generations.borrow_and_update();
+    if *generations.borrow_and_update() != written {
+        generations.mark_changed();
+    }
     let mut failed = false;
     loop {
         let stopping = tokio::select! {

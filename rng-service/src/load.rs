@@ -28,6 +28,7 @@ impl Gauge {
             in_flight: self.in_flight.load(Ordering::Relaxed),
             requests_total: self.answered.load(Ordering::Relaxed),
             cpu_ms: cpu_ms(),
+            ..Load::default()
         }
     }
 }

@@ -36,4 +36,20 @@ pub struct Load {
     pub requests_total: u64,
     /// Processor time used since the program started, in milliseconds.
     pub cpu_ms: u64,
+    /// Requests answered per second, over about the last second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests_per_second: Option<f64>,
+    /// How long the requests took that were answered in about the last five seconds; none if there were none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency_ms: Option<Latency>,
+}
+
+/// How long requests took, from head to the end of the answer, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Latency {
+    /// On average; exact.
+    pub mean: f64,
+    /// 99 of 100 took at most about this: an estimate from a histogram each of whose buckets is twice as wide as the
+    /// one before, interpolated within the bucket. It lies in the bucket of the true value.
+    pub p99: f64,
 }

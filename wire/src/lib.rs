@@ -17,7 +17,7 @@ mod vm;
 
 pub use error::{ErrorBody, ErrorDetail};
 pub use guest::{FromGuest, Identity, Stages, ToGuest};
-pub use heartbeat::{Heartbeat, Load, Status};
+pub use heartbeat::{Heartbeat, Latency, Load, Status};
 pub use peer::{PeerAck, PeerService, PeerServices};
 pub use upstream::{Generation, PutUpstreams, Upstream, UpstreamState, UpstreamStatus, UpstreamsView};
 pub use vm::{ClusterView, CreateVm, PeerServiceView, PeerView, Role, Vm, VmList, VmState};

@@ -18,9 +18,10 @@ pub struct PutUpstreams {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Upstream {
-    /// `<node>/<name>`, such as `host1/svc-11`: the same as long as the address is.
+    /// `<node>/<name>`, such as `host1/svc-11`, or one word such as `a`: the same as long as the address is.
     pub id: String,
     /// Which life of that id this is, from 1. Connections are never shared between incarnations.
+    #[serde(default = "first")]
     pub incarnation: u64,
     /// Where it listens.
     pub addr: SocketAddr,
@@ -39,6 +40,10 @@ pub struct Upstream {
 }
 
 const fn one() -> u32 {
+    1
+}
+
+const fn first() -> u64 {
     1
 }
 
@@ -75,6 +80,8 @@ pub struct UpstreamStatus {
     /// As it was pushed.
     #[serde(flatten)]
     pub upstream: Upstream,
+    /// Whether it is neither ejected for failures nor out by the load balancer's own checks.
+    pub available: bool,
     /// Attempts in flight now.
     pub in_flight: u64,
     /// Attempts made since it joined the set.

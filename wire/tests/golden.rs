@@ -6,7 +6,7 @@ use std::fmt::Debug;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use wire::{
-    CreateVm, ErrorBody, FromGuest, Generation, Heartbeat, Identity, Load, PeerAck, PeerService,
+    CreateVm, ErrorBody, FromGuest, Generation, Heartbeat, Identity, Latency, Load, PeerAck, PeerService,
     PeerServices, PutUpstreams, Role, Stages, Status, ToGuest, Upstream, UpstreamState, UpstreamStatus,
     UpstreamsView, Vm, VmList, VmState,
 };
@@ -49,10 +49,16 @@ fn heartbeats() {
     golden(
         &Heartbeat {
             status: Status::Draining,
-            load: Some(Load { in_flight: 1, requests_total: 2, cpu_ms: 3 }),
+            load: Some(Load { in_flight: 1, requests_total: 2, cpu_ms: 3, ..Load::default() }),
             generation: Some(7),
         },
         r#"{"status":"DRAINING","load":{"in_flight":1,"requests_total":2,"cpu_ms":3},"generation":7}"#,
+    );
+    let latency_ms = Some(Latency { mean: 0.75, p99: 12.5 });
+    let load = Load { cpu_ms: 3, requests_per_second: Some(199.5), latency_ms, ..Load::default() };
+    golden(
+        &load,
+        r#"{"in_flight":0,"requests_total":0,"cpu_ms":3,"requests_per_second":199.5,"latency_ms":{"mean":0.75,"p99":12.5}}"#,
     );
     let newer: Heartbeat = serde_json::from_str(r#"{"status":"OK","something_new":1}"#).unwrap();
     assert_eq!(newer.status, Status::Ok);
@@ -69,11 +75,17 @@ fn upstreams() {
     assert_eq!(serde_json::from_str::<Upstream>(short).unwrap(), upstream(), "the rest has defaults");
     golden(&Generation { generation: 7 }, r#"{"generation":7}"#);
     golden(&UpstreamState::Draining, r#""draining""#);
-    let status = UpstreamStatus { upstream: upstream(), in_flight: 1, attempts_total: 2, failures_total: 3 };
+    let status = UpstreamStatus {
+        upstream: upstream(),
+        available: true,
+        in_flight: 1,
+        attempts_total: 2,
+        failures_total: 3,
+    };
     golden(
         &UpstreamsView { generation: 7, upstreams: vec![status] },
         &format!(
-            r#"{{"generation":7,"upstreams":[{},"in_flight":1,"attempts_total":2,"failures_total":3}}]}}"#,
+            r#"{{"generation":7,"upstreams":[{},"available":true,"in_flight":1,"attempts_total":2,"failures_total":3}}]}}"#,
             text.trim_end_matches('}')
         ),
     );

@@ -2,4 +2,5 @@
 
 mod outcomes;
 mod program;
+mod rig;
 mod server;

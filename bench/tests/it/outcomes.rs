@@ -20,6 +20,7 @@ fn options(urls: &[SocketAddr], requests: u64) -> ProbeOptions {
         requests: Some(requests),
         timeout_ms: 20_000,
         max_in_flight: 1_000,
+        new_connections: false,
         report_interval_ms: 50,
         json: true,
         fail_on_error: false,
@@ -118,6 +119,16 @@ async fn nobody_listening_is_a_failure_to_connect() {
     let (kind, count, error) = only_failure(&summary);
     assert_eq!((kind, count), (FailureKind::Connect, 5));
     assert!(error.contains("refused"), "{error}");
+}
+
+#[tokio::test]
+async fn with_new_connections_none_is_ever_found_closed() {
+    let server = bytewise(Bytewise::AnswerThenClose).await;
+    let mut options = options(&[server], 10);
+    options.rate = 20.0;
+    options.new_connections = true;
+    let summary = probe(options).await;
+    assert_eq!((summary.ok, summary.failed, summary.reconnects), (10, 0, 0), "{summary:?}");
 }
 
 #[tokio::test]

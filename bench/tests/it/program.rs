@@ -107,3 +107,40 @@ async fn a_reader_that_leaves_ends_it_quietly() {
     let output = child.wait_with_output().await.expect("waited");
     assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), ""));
 }
+
+async fn plain(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_bench")).args(arguments).output().await.expect("it runs")
+}
+
+#[tokio::test]
+async fn configurations_are_shown_without_running_anything() {
+    let output = plain(&["upstream-loss", "--show-configs"]).await;
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let out = text(&output.stdout);
+    for head in [
+        "# lb\n",
+        "# nginx, defaults\n",
+        "# nginx, tuned\n",
+        "# HAProxy, defaults\n",
+        "# HAProxy, tuned\n",
+        "# HAProxy, tuned, sessions kept\n",
+    ] {
+        assert_eq!(out.matches(head).count(), 1, "{head}: {out}");
+    }
+    let output = plain(&["proxy", "--show-configs"]).await;
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(text(&output.stdout).contains("# the upstream (nginx)\n"));
+}
+
+#[tokio::test]
+async fn wrong_options_of_comparisons_are_named() {
+    for (arguments, word) in [
+        (["upstream-loss", "--repeat", "0"], "--repeat"),
+        (["proxy", "--rounds", "0"], "--rounds"),
+        (["churn", "--changes", "1000"], "--changes"),
+    ] {
+        let output = plain(&arguments).await;
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        assert!(text(&output.stderr).starts_with(&format!("bench: {word} must be")), "{output:?}");
+    }
+}

@@ -16,10 +16,11 @@ impl FromRequestParts<Arc<Api>> for Writer {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, ApiError> {
+        let Some(token) = &api.config.token else { return Err(ApiError::no_token()) };
         let mut given = parts.headers.get_all(AUTHORIZATION).iter();
         let (Some(value), None) = (given.next(), given.next()) else { return Err(ApiError::unauthorized()) };
-        let (scheme, token) = value.as_bytes().split_at_checked(7).ok_or_else(ApiError::unauthorized)?;
-        let right = bool::from(token.ct_eq(api.config.token.as_bytes()));
+        let (scheme, given) = value.as_bytes().split_at_checked(7).ok_or_else(ApiError::unauthorized)?;
+        let right = bool::from(given.ct_eq(token.as_bytes()));
         if scheme.eq_ignore_ascii_case(b"bearer ") && right {
             Ok(Self)
         } else {

@@ -15,13 +15,14 @@ pub(super) const GENERATION: HeaderName = HeaderName::from_static("phalanx-gener
 #[derive(Debug)]
 pub(super) struct ApiError {
     status: StatusCode,
-    headers: HeaderMap,
+    /// Boxed for being large: the answers that are none pay for it too.
+    headers: Box<HeaderMap>,
     body: ErrorBody,
 }
 
 impl ApiError {
     fn new(status: StatusCode, code: &str, message: impl Into<String>) -> Self {
-        Self { status, headers: HeaderMap::new(), body: ErrorBody::new(code, message) }
+        Self { status, headers: Box::default(), body: ErrorBody::new(code, message) }
     }
 
     fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
@@ -29,7 +30,7 @@ impl ApiError {
         self
     }
 
-    /// The body was not read to its end, so the connection is of no further use.
+    /// The connection is of no further use.
     fn closing(self) -> Self {
         self.with(CONNECTION, HeaderValue::from_static("close"))
     }
@@ -48,6 +49,12 @@ impl ApiError {
 
     pub(super) fn unauthorized() -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "unauthorized", "writes need a valid bearer token")
+            .with(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
+    }
+
+    pub(super) fn no_token() -> Self {
+        let message = "writes need a token, and none is configured: set admin.token or admin.token_file";
+        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", message)
             .with(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
     }
 
@@ -76,6 +83,12 @@ impl ApiError {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", message)
     }
 
+    /// On another connection the successor may be met.
+    pub(super) fn upgrading() -> Self {
+        let message = "a successor takes over, and what is written here would be lost: connect again";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "upgrading", message).closing()
+    }
+
     pub(super) fn internal(message: impl Into<String>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
     }
@@ -102,6 +115,6 @@ impl From<Refused> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        (self.status, self.headers, Json(self.body)).into_response()
+        (self.status, *self.headers, Json(self.body)).into_response()
     }
 }

@@ -10,9 +10,17 @@ use wire::Status;
 
 use super::{Api, ApiError};
 
-/// `GET /metrics`.
+/// `GET /metrics`: one at a time, and not on this thread, because with thousands of upstreams it takes longer than
+/// the heartbeat may wait.
 pub(super) async fn metrics(State(api): State<Arc<Api>>) -> Result<impl IntoResponse, ApiError> {
-    let text = api.metrics.encode().map_err(|e| ApiError::internal(e.to_string()))?;
+    let turn = Arc::clone(&api.metrics_turn).lock_owned().await;
+    let encode = move || {
+        let _turn = turn;
+        api.metrics.encode(&api.pool.view())
+    };
+    let internal = |e: &dyn std::error::Error| ApiError::internal(e.to_string());
+    let text =
+        tokio::task::spawn_blocking(encode).await.map_err(|e| internal(&e))?.map_err(|e| internal(&e))?;
     Ok(([(CONTENT_TYPE, TEXT_FORMAT)], text))
 }
 

@@ -63,11 +63,13 @@ async fn beat(api: Arc<Api>, events: mpsc::Sender<Bytes>, connection: Connection
 }
 
 fn event(api: &Api) -> Bytes {
-    let load = Load {
+    let mut load = Load {
         in_flight: u64::try_from(api.metrics.in_flight.get()).unwrap_or(0),
         requests_total: api.metrics.requests_total(),
         cpu_ms: cpu_ms(),
+        ..Load::default()
     };
+    api.metrics.fill(&mut load);
     let heartbeat = Heartbeat {
         status: *api.status.borrow(),
         load: Some(load),

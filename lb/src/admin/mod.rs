@@ -13,12 +13,13 @@ mod stream;
 mod upstreams;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
 use axum::routing::{delete, get};
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Mutex, Semaphore, watch};
 use wire::Status;
 
 use self::error::ApiError;
@@ -38,7 +39,17 @@ pub(crate) struct Api {
     heartbeat_interval: Duration,
     pool: Arc<Pool>,
     metrics: Arc<Metrics>,
+    metrics_turn: Arc<Mutex<()>>,
     status: watch::Receiver<Status>,
+    /// The set is being handed over to a successor, or was.
+    is_leaving: Arc<AtomicBool>,
+}
+
+impl Api {
+    /// Whether the set may change. What is written to a process that hands its set over would be lost.
+    fn writable(&self) -> Result<(), ApiError> {
+        if self.is_leaving.load(Ordering::Relaxed) { Err(ApiError::upgrading()) } else { Ok(()) }
+    }
 }
 
 impl Admin {
@@ -47,14 +58,17 @@ impl Admin {
         pool: Arc<Pool>,
         metrics: Arc<Metrics>,
         status: watch::Receiver<Status>,
+        is_leaving: Arc<AtomicBool>,
     ) -> Self {
         let api = Api {
             config: config.admin.clone(),
-            max_upstreams: config.limits.max_upstreams.size(),
+            max_upstreams: config.limits.upstreams.size(),
             heartbeat_interval: config.heartbeat.interval_ms.duration(),
             pool,
             metrics,
+            metrics_turn: Arc::default(),
             status,
+            is_leaving,
         };
         Self { api: Arc::new(api) }
     }
@@ -98,3 +112,6 @@ fn router(api: &Arc<Api>) -> Router {
         .method_not_allowed_fallback(async || ApiError::method_not_allowed())
         .with_state(Arc::clone(api))
 }
+
+#[cfg(test)]
+mod timing;

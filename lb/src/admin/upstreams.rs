@@ -24,6 +24,7 @@ pub(super) async fn put(
     JsonBody(set): JsonBody<PutUpstreams>,
 ) -> Result<Json<Generation>, ApiError> {
     validate(&set, api.max_upstreams)?;
+    api.writable()?;
     let upstreams = set.upstreams.len();
     let generation = api.pool.put(set)?;
     tracing::info!(generation, upstreams, "upstream set in force");
@@ -44,6 +45,7 @@ pub(super) async fn remove(
     query: Result<Query<Removal>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Json<Generation>, ApiError> {
     let Query(removal) = query.map_err(|e| ApiError::invalid_parameter("generation", e.body_text()))?;
+    api.writable()?;
     let generation = api.pool.remove(&id, removal.generation)?;
     tracing::info!(generation, upstream = id, "upstream removed");
     Ok(Json(Generation { generation }))

@@ -1,28 +1,42 @@
 //! The configuration file: one TOML table whose every key is known here and has its limits in its type.
 //!
-//! A value out of its range is refused where it stands, with line and key; nothing is clamped or guessed.
+//! A value out of its range is refused where it stands, with line and key; nothing is clamped or guessed. What
+//! two keys must agree on is checked when all is read, and the error names both. The token's file is read here;
+//! certificates are not, they have their own module.
 
+mod admin;
+mod listen;
+mod reload;
+mod sections;
 mod values;
+mod words;
 
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use serde::Deserialize;
+use wire::PutUpstreams;
 
-pub use self::values::{Allow, Count, HiddenPaths, Millis, Status, Token};
+pub use self::admin::Admin;
+pub use self::listen::Tls;
+pub use self::sections::{AccessLog, Attempt, Check, Client, Drain, Heartbeat, Limits, Retry, Upstream};
+pub use self::values::{Allow, CheckPath, Count, HiddenPaths, Millis, Token};
+pub use self::words::{HashKey, LogFormat, LogTarget, Protocol};
 use crate::policy::retry::Rules;
-use crate::pool::Tried;
+use crate::policy::select::Balance;
+use crate::pool::validate;
 
 /// A configuration that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The file cannot be read.
-    #[error("cannot read {path}: {source}")]
+    /// A file cannot be read.
+    #[error("cannot read {path}{}: {source}", key.map(|key| format!(" ({key})")).unwrap_or_default())]
     Read {
         /// The file.
         path: PathBuf,
+        /// The key that names the file; none for the configuration itself.
+        key: Option<&'static str>,
         /// Why.
         source: std::io::Error,
     },
@@ -34,217 +48,118 @@ pub enum Error {
         /// Where and why.
         source: Box<toml::de::Error>,
     },
+    /// Values that are valid each, but not together, or not with what else there is.
+    #[error("{path}: {key}: {message}")]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// The key at fault, such as `attempt.first_byte_min_ms` or `upstreams[2].addr`.
+        key: String,
+        /// What is wrong with its value.
+        message: String,
+    },
 }
 
-/// The whole file.
-#[derive(Debug, Clone, Deserialize)]
+/// The whole file. See [`Config::load`].
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Where traffic is taken.
-    #[serde(default = "default_listen")]
-    pub listen: SocketAddr,
-    /// Threads that carry traffic; the number of processors by default.
+    /// Where plain-text traffic is taken: one address or a list of at most 64. Port 0 picks a free port.
+    #[serde(default, deserialize_with = "listen::one_or_many")]
+    pub listen: Vec<SocketAddr>,
+    /// Where TLS traffic is taken, and with which certificates. Entries with the same address are one listener
+    /// with several certificates, the first of which is for clients that name no server or an unknown one.
     #[serde(default)]
-    pub workers: Option<Count<1, 256>>,
-    /// A request's time for all its attempts, from its last byte to the head of the response. It does not run
-    /// while a client sends its body (`client.read_timeout_ms` does), nor while the body of a response passes
-    /// (`upstream.read_timeout_ms` does).
+    pub tls: Vec<Tls>,
+    /// The admin API; at 127.0.0.1:9000 and without a token by default.
+    #[serde(default, deserialize_with = "admin::address_or_table")]
+    pub admin: Admin,
+    /// Threads that carry traffic, each with connections of its own to the upstreams.
     #[serde(default)]
-    pub request_timeout_ms: RequestTimeout,
-    /// Paths of upstreams that are nobody's business here: the traffic port answers them with 404.
-    #[serde(default)]
-    pub hidden_paths: HiddenPaths,
+    pub threads: Count<1, 256, 1>,
     /// Where the last good upstream set is kept; nowhere by default.
     #[serde(default)]
     pub state_file: Option<PathBuf>,
-    /// The admin API.
-    pub admin: Admin,
-    /// Clients' connections.
+    /// How an upstream is chosen.
+    #[serde(default = "words::default_balance", deserialize_with = "words::balance")]
+    pub balance: Balance,
+    /// What of a request decides when `balance` is `hash`.
     #[serde(default)]
-    pub client: Client,
-    /// Connections to upstreams.
+    pub hash_key: HashKey,
+    /// How long a request waits while no upstream is usable; 0: it does not.
     #[serde(default)]
-    pub upstream: Upstream,
+    pub queue_ms: Millis<0, 600_000, 2_000>,
+    /// How many requests may wait so at a time.
+    #[serde(default)]
+    pub queue_requests: Count<0, 1_000_000, 1_024>,
+    /// Paths of upstreams that are nobody's business here: the traffic port answers them with 404.
+    #[serde(default)]
+    pub hidden_paths: HiddenPaths,
     /// Further attempts.
     #[serde(default)]
     pub retry: Retry,
-    /// The heartbeat.
+    /// One attempt.
     #[serde(default)]
-    pub heartbeat: Heartbeat,
+    pub attempt: Attempt,
+    /// Upstreams, each of them.
+    #[serde(default)]
+    pub upstream: Upstream,
     /// Sizes and numbers.
     #[serde(default)]
     pub limits: Limits,
+    /// Clients' connections.
+    #[serde(default)]
+    pub client: Client,
+    /// The load balancer's own checks of its upstreams; none by default.
+    #[serde(default)]
+    pub check: Option<Check>,
+    /// The access log; none by default.
+    #[serde(default)]
+    pub access_log: Option<AccessLog>,
+    /// The heartbeat.
+    #[serde(default)]
+    pub heartbeat: Heartbeat,
     /// The end.
     #[serde(default)]
     pub drain: Drain,
-}
-
-fn default_listen() -> SocketAddr {
-    (Ipv4Addr::UNSPECIFIED, 8080).into()
-}
-
-type RequestTimeout = Millis<1, 3_600_000, 10_000>;
-
-/// The admin API.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Admin {
-    /// Where it listens.
-    #[serde(default = "default_admin_listen")]
-    pub listen: SocketAddr,
-    /// What a write must carry as its bearer token.
-    pub token: Token,
-    /// Networks whose addresses are answered; everyone's when empty. Connections from others are closed at
-    /// once and take no place.
+    /// The upstreams to begin with, for use without a manager.
     #[serde(default)]
-    pub allow: Vec<Allow>,
-    /// The largest body of a write.
-    #[serde(default)]
-    pub max_body_bytes: Count<1024, 67_108_864, 1_048_576>,
-    /// Connections at a time.
-    #[serde(default)]
-    pub max_connections: Count<1, 65_536, 256>,
-    /// A request's head and body must have arrived within this time each.
-    #[serde(default)]
-    pub read_timeout_ms: Millis<1, 600_000, 5_000>,
-    /// What is sent must have been taken within this time; the connection is cut otherwise.
-    #[serde(default)]
-    pub write_timeout_ms: Millis<1, 600_000, 5_000>,
-}
-
-fn default_admin_listen() -> SocketAddr {
-    (Ipv4Addr::LOCALHOST, 9000).into()
-}
-
-/// Clients' connections.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Client {
-    /// From a connection to the end of its first request's head.
-    pub header_timeout_ms: Millis<1, 600_000, 10_000>,
-    /// From the end of one response to the end of the next request's head.
-    pub idle_timeout_ms: Millis<1, 3_600_000, 60_000>,
-    /// Between two pieces of a request's body. A slower client gets 408.
-    pub read_timeout_ms: Millis<1, 600_000, 10_000>,
-    /// For a piece of a response to be taken.
-    pub write_timeout_ms: Millis<1, 600_000, 30_000>,
-    /// Requests on one connection.
-    pub max_requests: Count<1, 4_294_967_295, 100_000>,
-}
-
-/// Connections to upstreams.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Upstream {
-    /// For a connection to be there.
-    pub connect_timeout_ms: Millis<1, 600_000, 500>,
-    /// From the last byte of a request to the head of its response, and between two pieces of the response's
-    /// body. While a request's body is arriving, only `client.read_timeout_ms` counts; an attempt that began
-    /// then allows pauses in the response's body of the longer of both times.
-    pub read_timeout_ms: Millis<1, 3_600_000, 3_000>,
-    /// For a piece of a request to be taken.
-    pub write_timeout_ms: Millis<1, 600_000, 3_000>,
-    /// How long the upstream's kernel may leave data unacknowledged. A machine that is gone shows here, long
-    /// before a program that is slow would time out.
-    pub ack_timeout_ms: Millis<1, 600_000, 1_000>,
-    /// How long an unused connection is kept.
-    pub idle_timeout_ms: Millis<1, 3_600_000, 30_000>,
-    /// Unused connections kept, for all upstreams together.
-    pub max_idle: Count<1, 65_536, 1_024>,
-}
-
-/// Further attempts.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Retry {
-    /// Attempts per request, the first one included.
-    pub max_attempts: Count<1, { Tried::MAX as u64 }, 3>,
-    /// Statuses that count as a failed attempt.
-    pub statuses: Vec<Status>,
-    /// Whether upstreams are tried again when all have been.
-    pub wrap: bool,
-}
-
-impl Default for Retry {
-    fn default() -> Self {
-        let statuses = [502, 503, 504].map(Status).into();
-        Self { max_attempts: Count::default(), statuses, wrap: false }
-    }
-}
-
-/// The heartbeat.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Heartbeat {
-    /// Between two events.
-    pub interval_ms: Millis<1, 60_000, 100>,
-}
-
-/// Sizes and numbers.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Limits {
-    /// Connections of clients at a time; more wait in the kernel's queue.
-    pub max_connections: Count<1, 1_000_000, 10_000>,
-    /// The largest head of a request.
-    pub max_header_bytes: Count<256, 1_048_575, 32_768>,
-    /// The largest body of a request.
-    pub max_body_bytes: Count<0, 1_099_511_627_776, 16_777_216>,
-    /// The largest upstream set.
-    pub max_upstreams: Count<1, 4_096, 1_024>,
-}
-
-/// The end.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Drain {
-    /// How long new connections are still taken after the end was announced.
-    pub linger_ms: Millis<0, 600_000, 1_000>,
-    /// How long open requests may then take.
-    pub timeout_ms: Millis<0, 3_600_000, 10_000>,
+    pub upstreams: Vec<wire::Upstream>,
 }
 
 impl Config {
-    /// Reads and checks a file.
+    /// Reads and checks a file, and the file of the admin token if there is one.
     ///
     /// # Errors
-    /// When it cannot be read, or something in it is wrong.
+    /// When one cannot be read, or something in it is wrong.
     pub fn load(path: &Path) -> Result<Self, Error> {
-        let text =
-            fs::read_to_string(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
-        toml::from_str(&text)
-            .map_err(|source| Error::Parse { path: path.to_owned(), source: Box::new(source) })
+        let read = |source| Error::Read { path: path.to_owned(), key: None, source };
+        let text = fs::read_to_string(path).map_err(read)?;
+        let parse = |source| Error::Parse { path: path.to_owned(), source: Box::new(source) };
+        let mut config: Self = toml::from_str(&text).map_err(parse)?;
+        let invalid = |(key, message)| Error::Invalid { path: path.to_owned(), key, message };
+        config.check_together().map_err(invalid)?;
+        config.admin.read_token_file()?;
+        Ok(config)
     }
 
     /// The rules for further attempts.
     pub fn rules(&self) -> Rules {
         Rules {
-            max_attempts: u32::try_from(self.retry.max_attempts.get()).unwrap_or(1),
-            budget_ms: self.request_timeout_ms.get(),
-            statuses: self.retry.statuses.iter().map(|status| status.0).collect(),
-            wrap: self.retry.wrap,
+            on: self.retry.on,
+            tries: self.retry.tries.int(),
+            timeout_ms: self.retry.timeout_ms.get(),
+            non_idempotent: self.retry.non_idempotent,
         }
     }
 
-    /// Threads that carry traffic.
-    pub fn workers(&self) -> usize {
-        let processors = || std::thread::available_parallelism().map_or(1, usize::from);
-        self.workers.map_or_else(processors, Count::size)
-    }
-}
-
-impl Admin {
-    /// Whether this address is answered.
-    pub fn allows(&self, addr: IpAddr) -> bool {
-        let addr = addr.to_canonical();
-        self.allow.is_empty() || self.allow.iter().any(|allow| allow.0.contains(&addr))
-    }
-}
-
-impl<const MIN: u64, const MAX: u64, const DEFAULT: u64> Millis<MIN, MAX, DEFAULT> {
-    /// As a duration.
-    pub const fn duration(self) -> Duration {
-        Duration::from_millis(self.get())
+    /// What no single key can tell. The error is a key and what is wrong with it.
+    fn check_together(&self) -> Result<(), (String, String)> {
+        listen::check(&self.listen, &self.tls, &self.admin)?;
+        self.admin.check()?;
+        self.attempt.check()?;
+        let set = PutUpstreams { generation: 1, upstreams: self.upstreams.clone() };
+        validate(&set, self.limits.upstreams.size()).map_err(|e| (e.path, e.message))
     }
 }
 

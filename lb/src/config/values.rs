@@ -2,6 +2,8 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::str::FromStr;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use serde::de::{Deserialize, Deserializer, Error};
@@ -23,6 +25,16 @@ impl<const MIN: u64, const MAX: u64, const DEFAULT: u64> Count<MIN, MAX, DEFAULT
     pub fn size(self) -> usize {
         usize::try_from(self.0).unwrap_or(usize::MAX)
     }
+
+    /// The number in 32 bits; the largest there is, should it not fit.
+    pub fn int(self) -> u32 {
+        u32::try_from(self.0).unwrap_or(u32::MAX)
+    }
+
+    /// Milliseconds as a duration.
+    pub const fn duration(self) -> Duration {
+        Duration::from_millis(self.0)
+    }
 }
 
 impl<const MIN: u64, const MAX: u64, const DEFAULT: u64> Default for Count<MIN, MAX, DEFAULT> {
@@ -37,20 +49,6 @@ impl<'de, const MIN: u64, const MAX: u64, const DEFAULT: u64> Deserialize<'de> f
         match u64::try_from(n) {
             Ok(n) if (MIN..=MAX).contains(&n) => Ok(Self(n)),
             _ => Err(Error::custom(format_args!("{n} is not from {MIN} to {MAX}"))),
-        }
-    }
-}
-
-/// A status that counts as a failed attempt: 500 to 599.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Status(pub u16);
-
-impl<'de> Deserialize<'de> for Status {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let n = i64::deserialize(deserializer)?;
-        match u16::try_from(n) {
-            Ok(n) if (500..=599).contains(&n) => Ok(Self(n)),
-            _ => Err(Error::custom(format_args!("{n} is not a status from 500 to 599"))),
         }
     }
 }
@@ -87,16 +85,47 @@ impl<'de> Deserialize<'de> for HiddenPaths {
             return Err(Error::custom(format_args!("{} paths are more than {}", paths.len(), Self::MAX)));
         }
         // What no request's path can be would hide nothing, and its author would believe it did.
-        let possible = |path: &str| {
-            path.starts_with('/') && path.bytes().all(|b| b.is_ascii_graphic() && b != b'?' && b != b'#')
-        };
-        match paths.iter().find(|path| !possible(path)) {
+        match paths.iter().find(|path| !is_path(path) || path.contains('?')) {
             Some(path) => Err(Error::custom(format_args!(
                 "{path:?} is not a path: it must begin with / and have only visible ASCII characters, \
                  without ? and #"
             ))),
             None => Ok(Self(paths)),
         }
+    }
+}
+
+fn is_path(text: &str) -> bool {
+    text.starts_with('/') && text.bytes().all(|b| b.is_ascii_graphic() && b != b'#')
+}
+
+/// What an active check asks for: a path, with a query if need be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckPath(String);
+
+impl CheckPath {
+    /// The path, as it goes into the request line.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for CheckPath {
+    fn default() -> Self {
+        Self("/healthz".to_owned())
+    }
+}
+
+impl<'de> Deserialize<'de> for CheckPath {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text.len() > 1024 || !is_path(&text) {
+            return Err(Error::custom(format_args!(
+                "{text:?} is not a path: it must begin with / and have at most 1024 characters, visible ASCII ones \
+                 without #"
+            )));
+        }
+        Ok(Self(text))
     }
 }
 
@@ -131,12 +160,19 @@ impl fmt::Debug for Token {
     }
 }
 
+impl FromStr for Token {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.len() < 16 || !text.bytes().all(|b| b.is_ascii_graphic()) {
+            return Err("the token must have at least 16 characters, all of them visible ASCII ones");
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
 impl<'de> Deserialize<'de> for Token {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        if text.len() < 16 || !text.bytes().all(|b| b.is_ascii_graphic()) {
-            return Err(Error::custom("the token must have at least 16 visible ASCII characters"));
-        }
-        Ok(Self(text))
+        String::deserialize(deserializer)?.parse().map_err(Error::custom)
     }
 }

@@ -4,12 +4,34 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use wire::{PutUpstreams, Upstream, UpstreamState};
 
-use super::{Attempt, NoUpstream, Pool, Refused, Tried, validate};
+use super::{Attempt, Choice, NoUpstream, Pool, Refused, Settings, Tried, validate};
 use crate::metrics::{Metrics, Outcome};
-use crate::policy::retry::Failure;
+use crate::policy::health::Limits;
+use crate::policy::retry::{Conditions, Failure, Rules};
+use crate::policy::select::Balance;
 
-fn pool() -> Pool {
-    Pool::new(Arc::new(Metrics::new(prometheus::Registry::new()).unwrap()))
+const CHOICE: Choice<'_> = Choice { key: &[], random: 0 };
+
+fn settings(balance: Balance) -> Settings {
+    Settings {
+        balance,
+        health: Limits { max_fails: 0, fail_timeout_ms: 10_000 },
+        slow_start_ms: 0,
+        rules: Rules { on: Conditions::default(), tries: 0, timeout_ms: 0, non_idempotent: false },
+        first_byte_ms: (25, 1000),
+        first_byte_percent: 300,
+        budget_percent: 20,
+        budget_min_per_second: 10,
+    }
+}
+
+fn pool_with(settings: Settings) -> (Arc<Pool>, Arc<Metrics>) {
+    let metrics = Arc::new(Metrics::new(prometheus::Registry::new()).unwrap());
+    (Pool::new(settings, 1, Arc::clone(&metrics)), metrics)
+}
+
+fn pool() -> Arc<Pool> {
+    pool_with(settings(Balance::RoundRobin)).0
 }
 
 fn upstream(n: u16) -> Upstream {
@@ -28,12 +50,12 @@ fn set(generation: u64, upstreams: impl IntoIterator<Item = Upstream>) -> PutUps
     PutUpstreams { generation, upstreams: upstreams.into_iter().collect() }
 }
 
-fn next(pool: &Pool) -> Result<Attempt, NoUpstream> {
-    pool.begin(&Tried::default())
+fn next(pool: &Arc<Pool>) -> Result<Attempt, NoUpstream> {
+    pool.begin(&Tried::default(), CHOICE)
 }
 
 fn id(attempt: &Attempt) -> &str {
-    &attempt.incarnation().id
+    attempt.incarnation().id()
 }
 
 #[test]
@@ -118,21 +140,20 @@ fn one_that_was_tried_is_not_chosen_again() {
     for _ in 0..10 {
         let mut tried = Tried::default();
         let mut seen = Vec::new();
-        while let Ok(attempt) = pool.begin(&tried) {
+        while let Ok(attempt) = pool.begin(&tried, CHOICE) {
             tried.add(attempt.incarnation());
             seen.push(id(&attempt).to_owned());
         }
         seen.sort();
         assert_eq!(seen, ["host1/svc-1", "host1/svc-2", "host1/svc-3"]);
-        assert_eq!(pool.begin(&tried).unwrap_err(), NoUpstream::AllTried);
+        assert_eq!(pool.begin(&tried, CHOICE).unwrap_err(), NoUpstream::AllTried);
     }
 }
 
 #[test]
 fn series_of_removed_upstreams_go() {
-    let metrics = Arc::new(Metrics::new(prometheus::Registry::new()).unwrap());
-    let pool = Pool::new(Arc::clone(&metrics));
-    let text = || String::from_utf8(metrics.encode().unwrap()).unwrap();
+    let (pool, metrics) = pool_with(settings(Balance::RoundRobin));
+    let text = || String::from_utf8(metrics.encode(&pool.view()).unwrap()).unwrap();
     pool.put(set(1, [upstream(1), upstream(2)])).unwrap();
     let late = next(&pool).unwrap();
     assert!(text().contains("upstream=\"host1/svc-1\"") && text().contains("upstream=\"host1/svc-2\""));
@@ -150,7 +171,7 @@ fn invalid_sets_name_the_field() {
     let two = upstream(2);
     assert_eq!(check(two.clone()), Ok(()));
     let at = |field: &str| Err(format!("upstreams[1].{field}"));
-    for id in ["", "x", "/x", "x/", "a/b/c", "a b/c", "a/b\n", "ä/b", "-a/b", "a/.b"] {
+    for id in ["", "/x", "x/", "a/b/c", "a b/c", "a/b\n", "ä/b", "-a/b", "a/.b"] {
         assert_eq!(check(Upstream { id: id.to_owned(), ..two.clone() }), at("id"), "{id:?}");
     }
     assert_eq!(check(Upstream { id: format!("a/{}", "b".repeat(200)), ..two.clone() }), at("id"));
@@ -165,6 +186,83 @@ fn invalid_sets_name_the_field() {
     }
     assert_eq!(validate(&set(0, []), 2).unwrap_err().path, "generation");
     assert_eq!(validate(&set(1, (1..4).map(upstream)), 2).unwrap_err().path, "upstreams");
+}
+
+#[test]
+fn an_incarnation_that_leaves_is_told_so_and_the_others_are_not() {
+    let pool = pool();
+    pool.put(set(1, [upstream(1), upstream(2)])).unwrap();
+    let mut tried = Tried::default();
+    let first = pool.begin(&tried, CHOICE).unwrap();
+    tried.add(first.incarnation());
+    let second = pool.begin(&tried, CHOICE).unwrap();
+    let gone = |attempt: &Attempt| attempt.incarnation().gone().is_cancelled();
+    let (leaves, stays) = if id(&first) == "host1/svc-1" { (first, second) } else { (second, first) };
+    pool.put(set(2, [Upstream { incarnation: 2, ..upstream(1) }, upstream(2)])).unwrap();
+    assert!(gone(&leaves) && !gone(&stays));
+    pool.put(set(3, [Upstream { state: UpstreamState::Draining, ..upstream(2) }])).unwrap();
+    assert!(!gone(&stays), "one that drains finishes what it has");
+    pool.put(set(4, [Upstream { addr: ([10, 0, 0, 9], 80).into(), ..upstream(2) }])).unwrap();
+    assert!(gone(&stays), "at another address it is another one");
+}
+
+#[test]
+fn failures_eject_and_when_all_are_ejected_all_are_tried() {
+    let health = Limits { max_fails: 1, fail_timeout_ms: 3_600_000 };
+    let (pool, _) = pool_with(Settings { health, ..settings(Balance::RoundRobin) });
+    pool.put(set(1, [upstream(1), upstream(2), Upstream { backup: true, ..upstream(3) }])).unwrap();
+    let fail = |failure| {
+        let attempt = next(&pool).unwrap();
+        let who = id(&attempt).to_owned();
+        attempt.end(Outcome::Failed(failure));
+        who
+    };
+    for harmless in [Failure::Cut, Failure::Status(404), Failure::Status(500)] {
+        fail(harmless);
+        fail(harmless);
+        assert!(pool.view().upstreams.iter().all(|status| status.available), "{harmless:?}");
+    }
+    let first = fail(Failure::Reset);
+    for _ in 0..3 {
+        assert_ne!(id(&next(&pool).unwrap()), first);
+    }
+    assert_ne!(fail(Failure::Status(503)), first);
+    assert_eq!(fail(Failure::ConnectError), "host1/svc-3", "the backup steps in");
+    assert!(pool.view().upstreams.iter().all(|status| !status.available));
+    assert_ne!(fail(Failure::ConnectError), "host1/svc-3", "and then all are better than none");
+    next(&pool).unwrap().end(Outcome::Ok);
+    assert_eq!(pool.view().upstreams.iter().filter(|status| status.available).count(), 1);
+}
+
+#[test]
+fn a_slow_answer_ejects_only_one_that_is_silent() {
+    let health = Limits { max_fails: 1, fail_timeout_ms: 3_600_000 };
+    let (pool, _) = pool_with(Settings { health, ..settings(Balance::RoundRobin) });
+    pool.put(set(1, [upstream(1)])).unwrap();
+    let slow = next(&pool).unwrap();
+    // The clock of the pool has microseconds.
+    std::thread::sleep(std::time::Duration::from_micros(10));
+    next(&pool).unwrap().heard();
+    slow.end(Outcome::Failed(Failure::FirstByteTimeout));
+    assert!(pool.view().upstreams[0].available);
+    next(&pool).unwrap().end(Outcome::Failed(Failure::FirstByteTimeout));
+    assert!(!pool.view().upstreams[0].available);
+}
+
+#[test]
+fn least_conn_follows_the_attempts_in_flight_over_sets() {
+    let (pool, _) = pool_with(settings(Balance::LeastConn));
+    pool.put(set(1, (1..=3).map(upstream))).unwrap();
+    let held: Vec<Attempt> = (0..6).map(|_| next(&pool).unwrap()).collect();
+    let loads = || pool.view().upstreams.iter().map(|status| status.in_flight).collect::<Vec<_>>();
+    assert_eq!(loads(), [2, 2, 2]);
+    let (kept, gone): (Vec<_>, Vec<_>) = held.into_iter().partition(|attempt| id(attempt) != "host1/svc-2");
+    pool.put(set(2, (1..=3).map(upstream))).unwrap();
+    drop(gone);
+    assert_eq!(loads(), [2, 0, 2]);
+    let more = [next(&pool).unwrap(), next(&pool).unwrap()];
+    assert_eq!(more.each_ref().map(id), ["host1/svc-2"; 2]);
+    drop(kept);
 }
 
 #[derive(Debug, Clone)]

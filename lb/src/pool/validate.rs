@@ -59,15 +59,19 @@ pub fn validate(set: &PutUpstreams, max_upstreams: usize) -> Result<(), Invalid>
     Ok(())
 }
 
-/// `<node>/<name>`, each of letters, digits, `-`, `_` and `.`, beginning with a letter or digit.
+/// One word or two, as in `<node>/<name>`: each of letters, digits, `-`, `_` and `.`, beginning with a letter or
+/// digit.
 fn check_id(id: &str) -> Result<(), String> {
     let word = |part: &str| {
         part.starts_with(|c: char| c.is_ascii_alphanumeric())
             && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
     };
-    match id.split_once('/') {
-        _ if id.len() > MAX_ID_BYTES => Err(format!("longer than {MAX_ID_BYTES} bytes")),
-        Some((node, name)) if word(node) && word(name) => Ok(()),
-        _ => Err(format!("{id:?} is not <node>/<name>, each of letters, digits, '-', '_' and '.'")),
+    let (node, name) = id.split_once('/').unwrap_or(("node", id));
+    if id.len() > MAX_ID_BYTES {
+        Err(format!("longer than {MAX_ID_BYTES} bytes"))
+    } else if word(node) && word(name) {
+        Ok(())
+    } else {
+        Err(format!("{id:?} is neither <name> nor <node>/<name>, each of letters, digits, '-', '_' and '.'"))
     }
 }

@@ -1,61 +1,61 @@
 //! The answers that are the load balancer's own: JSON with a code, like those of every other interface.
 
-use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
-use pingora::Result;
-use pingora::http::ResponseHeader;
-use pingora::proxy::Session;
+use http::StatusCode;
 use wire::ErrorBody;
 
+use super::downstream::Downstream;
 use crate::flow::GaveUp;
-use crate::policy::retry::{Failure, Stop};
+use crate::http1::{BodyLength, Invalid, Method, ResponseHead, Version};
+use crate::policy::retry::Failure;
 use crate::pool::NoUpstream;
 
 /// An answer without an upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Answer {
-    BadRequest,
+pub(crate) enum Answer {
+    Invalid(Invalid),
     Hidden,
-    AmbiguousLength,
-    HeaderTooLarge { limit: usize },
+    ConnectRefused,
     BodyTooLarge { limit: u64 },
-    ClientTooSlow,
+    HeadTooSlow,
+    BodyTooSlow,
+    TooManyRequests { limit: u64 },
     NoUpstream(NoUpstream),
     Failed { failure: Failure, why: GaveUp, attempts: u32 },
-    Internal,
+    UpstreamProtocol,
 }
 
 impl Answer {
-    pub(super) const fn status(&self) -> u16 {
+    pub(crate) const fn status(&self) -> u16 {
         match self {
-            Self::BadRequest | Self::AmbiguousLength => 400,
+            Self::Invalid(invalid) => invalid.status(),
             Self::Hidden => 404,
-            Self::ClientTooSlow => 408,
+            Self::HeadTooSlow | Self::BodyTooSlow => 408,
             Self::BodyTooLarge { .. } => 413,
-            Self::HeaderTooLarge { .. } => 431,
-            Self::Internal => 500,
+            Self::TooManyRequests { .. } => 429,
+            Self::ConnectRefused => 501,
             Self::NoUpstream(_) => 503,
             Self::Failed { failure, .. } if failure.is_timeout() => 504,
-            Self::Failed { .. } => 502,
+            Self::Failed { .. } | Self::UpstreamProtocol => 502,
         }
     }
 
     fn body(&self) -> ErrorBody {
         match *self {
-            Self::BadRequest => ErrorBody::new("bad_request", "the request cannot be understood"),
+            Self::Invalid(invalid) => ErrorBody::new(code_of(invalid), invalid.to_string()),
             // The words say nothing of an upstream: that there is one behind it is what is hidden.
             Self::Hidden => ErrorBody::new("not_found", "there is no such resource"),
-            Self::AmbiguousLength => {
-                ErrorBody::new("bad_request", "both Content-Length and Transfer-Encoding are given")
-                    .at("Content-Length")
-            }
-            Self::HeaderTooLarge { limit } => {
-                ErrorBody::new("header_too_large", format!("the head is larger than {limit} bytes"))
+            Self::ConnectRefused => {
+                ErrorBody::new("not_implemented", "this is no forward proxy: CONNECT is refused")
             }
             Self::BodyTooLarge { limit } => {
                 ErrorBody::new("body_too_large", format!("the body is larger than {limit} bytes"))
             }
-            Self::ClientTooSlow => ErrorBody::new("client_too_slow", "the body did not arrive in time"),
+            Self::HeadTooSlow => ErrorBody::new("client_too_slow", "the head did not arrive in time"),
+            Self::BodyTooSlow => ErrorBody::new("client_too_slow", "the body did not arrive in time"),
+            Self::TooManyRequests { limit } => ErrorBody::new(
+                "too_many_requests",
+                format!("more than {limit} requests per second from one address"),
+            ),
             Self::NoUpstream(why) => {
                 ErrorBody::new("no_upstream", format!("no upstream can take the request: {}", none(why)))
             }
@@ -68,26 +68,49 @@ impl Answer {
                 );
                 ErrorBody::new(code, message)
             }
-            Self::Internal => ErrorBody::new("internal", "the load balancer failed"),
+            Self::UpstreamProtocol => {
+                ErrorBody::new("upstream_protocol", "the request cannot be said in the upstreams' protocol")
+            }
         }
     }
 
-    /// Writes the whole answer.
-    pub(super) async fn write(self, session: &mut Session) -> Result<()> {
+    /// Puts it out. `request_id`: the request's name, empty when it has none. Answers the length of its body.
+    pub(super) fn put(
+        &self,
+        client: &mut Downstream<'_>,
+        head: &mut ResponseHead,
+        request_id: &str,
+        method: Method,
+        close: bool,
+    ) -> u64 {
         // A derived serialization of strings cannot fail.
         let body = serde_json::to_vec(&self.body()).unwrap_or_default();
-        let mut head = ResponseHeader::build(self.status(), Some(4))?;
-        head.insert_header(CONTENT_TYPE, "application/json")?;
-        head.insert_header(CONTENT_LENGTH, body.len())?;
-        if matches!(self, Self::NoUpstream(_)) {
-            head.insert_header(RETRY_AFTER, "1")?;
+        let reason = StatusCode::from_u16(self.status()).ok().and_then(|status| status.canonical_reason());
+        head.begin(Version::Http11, self.status(), reason.unwrap_or_default().as_bytes());
+        let fields = head.fields_mut();
+        fields.push(b"Content-Type", b"application/json");
+        if matches!(self, Self::NoUpstream(_) | Self::TooManyRequests { .. }) {
+            fields.push(b"Retry-After", b"1");
         }
-        let empty = session.req_header().method == http::Method::HEAD;
-        session.write_response_header(Box::new(head), empty).await?;
-        if empty {
-            return Ok(());
+        if !request_id.is_empty() {
+            fields.push(b"X-Request-Id", request_id.as_bytes());
         }
-        session.write_response_body(Some(Bytes::from(body)), true).await
+        let length = body.len() as u64;
+        client.start(head, BodyLength::Fixed(length), close);
+        let sent = if method == Method::Head { &[][..] } else { &body[..] };
+        client.push(sent);
+        client.finish(None);
+        sent.len() as u64
+    }
+}
+
+const fn code_of(invalid: Invalid) -> &'static str {
+    match invalid.status() {
+        414 => "target_too_long",
+        431 => "header_too_large",
+        501 => "not_implemented",
+        505 => "version_not_supported",
+        _ => "bad_request",
     }
 }
 
@@ -102,11 +125,7 @@ const fn none(why: NoUpstream) -> &'static str {
 const fn gave_up(why: GaveUp) -> &'static str {
     match why {
         GaveUp::NoUpstream(why) => none(why),
-        GaveUp::Rules(Stop::NotAFailure) => "the answer counts",
-        GaveUp::Rules(Stop::ResponseBegun) => "the response had begun",
-        GaveUp::Rules(Stop::NotIdempotent) => "the method is not idempotent and the request was sent",
-        GaveUp::Rules(Stop::BodyNotReplayable) => "the body is too large to be sent again",
-        GaveUp::Rules(Stop::Attempts) => "all attempts are used up",
-        GaveUp::Rules(Stop::Budget) => "the request's time is used up",
+        GaveUp::Budget => "too many requests are being tried again already",
+        GaveUp::Rules(stop) => stop.as_str(),
     }
 }

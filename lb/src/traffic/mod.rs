@@ -1,33 +1,28 @@
-//! The traffic listener: takes clients' connections and hands their requests to the proxy.
+//! The traffic listeners: take clients' connections and hand their requests to the proxy.
 //!
-//! pingora's own server wants the process, its signals and its configuration file, has no limit on
-//! connections and no deadline for a whole head. This loop has, and nothing else: each connection is a task
-//! that feeds pingora's HTTP/1.1 server one request after another.
+//! Each thread has a runtime of its own and takes connections from every listener; a connection stays with its
+//! thread, and so do the connections to upstreams that its requests use, so threads share next to nothing. The
+//! listeners bound what clients may cost before a request is understood: connections, and time.
 
-mod stream;
+mod h1;
+mod h2;
 
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use pingora::apps::{HttpPersistentSettings, HttpServerApp};
-use pingora::protocols::Stream;
-use pingora::protocols::http::ServerSession;
-use pingora::proxy::{HttpProxy, http_proxy};
-use pingora::server::configuration::ServerConf;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::time::{Instant, sleep_until};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::stream::ClientStream;
-use crate::config::{Client, Config};
+use crate::config::Config;
 use crate::metrics::Metrics;
-use crate::proxy::{ClientConnection, Proxy};
+use crate::net::{Buffered, Transport};
+use crate::proxy::{Peer, Proxy};
 
 /// After a failed accept, such as one for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -35,51 +30,51 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// The traffic side of the load balancer.
 #[derive(Clone)]
 pub(crate) struct Traffic {
-    proxy: Arc<HttpProxy<Proxy>>,
-    client: Client,
-    max_connections: usize,
+    proxy: Arc<Proxy>,
     metrics: Arc<Metrics>,
+    places: Arc<Semaphore>,
     connections: TaskTracker,
-    closing: watch::Sender<bool>,
+    /// From now on every response tells its client to close the connection.
+    closing: CancellationToken,
     stop_accepting: CancellationToken,
+    /// Connections without a request are closed.
+    finishing: CancellationToken,
+}
+
+/// A listener of one thread.
+pub(crate) struct Listener {
+    pub(crate) socket: TcpListener,
+    pub(crate) tls: Option<TlsAcceptor>,
 }
 
 impl Traffic {
     /// Traffic for this proxy.
-    pub(crate) fn new(config: &Config, proxy: Proxy, metrics: Arc<Metrics>) -> Self {
-        let threads = config.workers();
-        let conf = ServerConf {
-            threads,
-            max_retries: config.retry.max_attempts.size(),
-            upstream_keepalive_pool_size: config.upstream.max_idle.size().div_ceil(threads),
-            ..ServerConf::default()
-        };
+    pub(crate) fn new(config: &Config, proxy: Arc<Proxy>, metrics: Arc<Metrics>) -> Self {
         Self {
-            proxy: Arc::new(http_proxy(&Arc::new(conf), proxy)),
-            client: config.client.clone(),
-            max_connections: config.limits.max_connections.size(),
+            proxy,
             metrics,
+            places: Arc::new(Semaphore::new(config.limits.connections.size())),
             connections: TaskTracker::new(),
-            closing: watch::Sender::new(false),
+            closing: CancellationToken::new(),
             stop_accepting: CancellationToken::new(),
+            finishing: CancellationToken::new(),
         }
     }
 
-    /// Takes connections until told to stop.
-    pub(crate) async fn accept(self, listener: TcpListener) {
-        let places = Arc::new(Semaphore::new(self.max_connections));
+    /// Takes connections for this thread until told to stop.
+    pub(crate) async fn accept(self, listener: Listener, thread: usize) {
         loop {
             let next = async {
-                let place = Arc::clone(&places).acquire_owned().await.map_err(io::Error::other)?;
-                listener.accept().await.map(|(stream, peer)| (place, stream, peer))
+                let place = Arc::clone(&self.places).acquire_owned().await.map_err(io::Error::other)?;
+                listener.socket.accept().await.map(|(stream, peer)| (place, stream, peer))
             };
             let accepted = tokio::select! {
                 biased;
-                () = self.stop_accepting.cancelled() => return self.accept_backlog(&listener, &places),
+                () = self.stop_accepting.cancelled() => return self.accept_backlog(&listener, thread),
                 accepted = next => accepted,
             };
             match accepted {
-                Ok((place, stream, peer)) => self.admit(place, stream, peer),
+                Ok((place, stream, peer)) => self.admit(place, stream, peer, &listener, thread),
                 Err(e) => {
                     tracing::warn!("cannot accept a connection: {e}");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -90,77 +85,79 @@ impl Traffic {
 
     /// Takes what the kernel has already accepted, as far as there are places: closing the listener would
     /// reset it.
-    fn accept_backlog(&self, listener: &TcpListener, places: &Arc<Semaphore>) {
+    fn accept_backlog(&self, listener: &Listener, thread: usize) {
         let mut cx = Context::from_waker(Waker::noop());
-        while let Ok(place) = Arc::clone(places).try_acquire_owned()
-            && let Poll::Ready(Ok((stream, peer))) = listener.poll_accept(&mut cx)
+        while let Ok(place) = Arc::clone(&self.places).try_acquire_owned()
+            && let Poll::Ready(Ok((stream, peer))) = listener.socket.poll_accept(&mut cx)
         {
-            self.admit(place, stream, peer);
+            self.admit(place, stream, peer, listener, thread);
         }
     }
 
-    fn admit(&self, place: OwnedSemaphorePermit, stream: TcpStream, peer: SocketAddr) {
-        let traffic = self.clone();
+    fn admit(
+        &self,
+        place: OwnedSemaphorePermit,
+        stream: TcpStream,
+        peer: SocketAddr,
+        listener: &Listener,
+        thread: usize,
+    ) {
+        let (traffic, tls) = (self.clone(), listener.tls.clone());
         self.connections.spawn(async move {
             traffic.metrics.connections.inc();
-            traffic.serve(stream, peer).await;
+            traffic.serve(stream, peer, tls, thread).await;
             traffic.metrics.connections.dec();
             drop(place);
         });
     }
 
-    async fn serve(&self, stream: TcpStream, peer: SocketAddr) {
-        let client = Arc::new(ClientConnection::new(peer));
+    async fn serve(&self, stream: TcpStream, peer: SocketAddr, tls: Option<TlsAcceptor>, thread: usize) {
         if let Err(e) = stream.set_nodelay(true) {
             tracing::debug!("client gone at once: {e}");
             return;
         }
-        let mut stream: Stream = Box::new(ClientStream::new(stream));
-        let mut settings: Option<HttpPersistentSettings> = None;
-        let closing = self.closing.subscribe();
-        let mut limit = self.client.header_timeout_ms.duration();
-        let mut since = Instant::now();
-        let mut deadline = pin!(sleep_until(since + limit));
-        let mut response_deadline = pin!(sleep_until(since + limit));
-        loop {
-            client.await_head();
-            let mut session = ServerSession::new_http1(stream);
-            // No timer of pingora's: it would begin anew with every byte. The deadline below does not.
-            session.set_keepalive(Some(0));
-            session.set_keepalive_reuses_remaining(u32::try_from(self.client.max_requests.get()).ok());
-            if let Some(settings) = settings.take() {
-                settings.apply_to_session(&mut session);
+        let mut peer = Peer { ip: peer.ip(), tls: None };
+        let Some(acceptor) = tls else {
+            return self.serve_h1(Buffered::new(Transport::tcp(stream)), peer, thread).await;
+        };
+        let limit = self.proxy.config().limits.header_timeout_ms.duration();
+        let stream = match tokio::time::timeout(limit, acceptor.accept(stream)).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(e)) => {
+                self.metrics.bad_connections.inc();
+                tracing::debug!(peer = %peer.ip, "no TLS: {e}");
+                return;
             }
-            session.set_connection_user_context(Some(Box::new(Arc::clone(&client))));
-            let mut request = pin!(self.proxy.process_new_http(session, &closing));
-            let reusable = loop {
-                tokio::select! {
-                    biased;
-                    reusable = &mut request => break reusable,
-                    () = client.response_head().enforce(response_deadline.as_mut()) => {}
-                    () = &mut deadline => {
-                        let now = Instant::now();
-                        let due = if client.awaits_head() { since + limit } else { now + limit };
-                        if due <= now {
-                            return;
-                        }
-                        deadline.as_mut().reset(due);
-                    }
-                }
-            };
-            let Some(reusable) = reusable else { return };
-            (stream, settings) = reusable.consume();
-            since = Instant::now();
-            limit = self.client.idle_timeout_ms.duration();
-            if deadline.deadline() > since + limit {
-                deadline.as_mut().reset(since + limit);
+            Err(_) => return self.metrics.bad_connections.inc(),
+        };
+        let session = stream.get_ref().1;
+        peer.tls = session.protocol_version().and_then(|version| version.as_str());
+        let is_h2 = session.alpn_protocol() == Some(b"h2");
+        let transport = Transport::tls(stream);
+        if is_h2 {
+            self.serve_h2(transport, peer, thread).await;
+        } else {
+            self.serve_h1(Buffered::new(transport), peer, thread).await;
+        }
+    }
+
+    /// Closes connections to upstreams that nobody used for long, for as long as the thread lives.
+    pub(crate) async fn sweep(self, thread: usize) {
+        let mut ticks = tokio::time::interval(Duration::from_secs(1));
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let timeout = self.proxy.config().upstream.idle_timeout_ms.duration();
+            let now = tokio::time::Instant::now();
+            for incarnation in self.proxy.pool.incarnations() {
+                incarnation.with_idle(thread, |idle| idle.sweep(now, timeout));
             }
         }
     }
 
     /// From now on every response tells its client to close the connection.
     pub(crate) fn announce_end(&self) {
-        self.closing.send_replace(true);
+        self.closing.cancel();
     }
 
     /// Takes those connections that wait already, and no more. [`Traffic::accept`] ends.
@@ -171,7 +168,7 @@ impl Traffic {
     /// Closes the connections without a request, and waits for the others, as long as this. Answers how many
     /// are left.
     pub(crate) async fn finish(&self, timeout: Duration) -> usize {
-        self.proxy.http_cleanup().await;
+        self.finishing.cancel();
         self.connections.close();
         // Time is up or all are done: what is left tells.
         let _ = tokio::time::timeout(timeout, self.connections.wait()).await;

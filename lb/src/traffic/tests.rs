@@ -5,36 +5,36 @@ use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::Traffic;
+use super::{Listener, Traffic};
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::pool::Pool;
 use crate::proxy::Proxy;
 
-fn traffic(max_connections: usize) -> Traffic {
+fn traffic(connections: usize) -> Traffic {
     let text = format!(
-        "[admin]\ntoken = \"0123456789abcdef\"\n[limits]\nmax_connections = {max_connections}\n\
-         [client]\nheader_timeout_ms = 60000\n"
+        "listen = \"127.0.0.1:0\"\nqueue_ms = 0\n[limits]\nconnections = {connections}\nheader_timeout_ms = 60000\n"
     );
     let config: Config = toml::from_str(&text).unwrap();
     let metrics = Arc::new(Metrics::new(prometheus::Registry::new()).unwrap());
-    let pool = Arc::new(Pool::new(Arc::clone(&metrics)));
-    Traffic::new(&config, Proxy::new(config.clone(), pool, Arc::clone(&metrics)), metrics)
+    let pool = Pool::new(crate::control::settings(&config), 1, Arc::clone(&metrics));
+    let proxy = Arc::new(Proxy::new(config.clone(), pool, Arc::clone(&metrics), None));
+    Traffic::new(&config, proxy, metrics)
 }
 
 /// The answer on a connection that only waited in the kernel's queue when the listener was told to end.
-async fn answers(max_connections: usize, clients: usize) -> Vec<String> {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let addr = listener.local_addr().unwrap();
+async fn answers(connections: usize, clients: usize) -> Vec<String> {
+    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = socket.local_addr().unwrap();
     let mut streams = Vec::new();
     for _ in 0..clients {
         let mut stream = TcpStream::connect(addr).await.unwrap();
         stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
         streams.push(stream);
     }
-    let traffic = traffic(max_connections);
+    let traffic = traffic(connections);
     traffic.stop_accepting();
-    traffic.clone().accept(listener).await;
+    traffic.clone().accept(Listener { socket, tls: None }, 0).await;
     assert!(TcpStream::connect(addr).await.is_err(), "the listener is closed");
     let mut answers = Vec::new();
     for mut stream in streams {

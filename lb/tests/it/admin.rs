@@ -86,7 +86,7 @@ async fn who_does_not_read_an_answer_does_not_keep_a_place() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_sets_are_refused_and_change_nothing() {
-    let lb = Balancer::start("", "[limits]\nmax_upstreams = 2\n[admin]\nmax_body_bytes = 2000\n").await;
+    let lb = Balancer::start("", "[limits]\nupstreams = 2\n[admin]\nmax_body_bytes = 2000\n").await;
     assert_eq!(lb.put(&set(1, &[1])).await.status, 200);
     let before = lb.get("/v1/upstreams").await.text();
     let one = |field: &str, value: Value| {
@@ -99,7 +99,8 @@ async fn bad_sets_are_refused_and_change_nothing() {
         (one("addr", json!("127.0.0.1:0")), "upstreams[1].addr"),
         (one("addr", json!("127.0.0.1:1001")), "upstreams[1].addr"),
         (one("id", json!("h/u1")), "upstreams[1].id"),
-        (one("id", json!("no-slash")), "upstreams[1].id"),
+        (one("id", json!("two/slashes/")), "upstreams[1].id"),
+        (one("id", json!("-word")), "upstreams[1].id"),
         (one("incarnation", json!(0)), "upstreams[1].incarnation"),
         (one("incarnation", json!(-1)), "upstreams[1].incarnation"),
         (one("weight", json!(0)), "upstreams[1].weight"),
@@ -159,7 +160,7 @@ async fn generations_order_writes() {
     assert_eq!(
         view["upstreams"][0],
         json!({"id": "h/u1", "incarnation": 1, "addr": "127.0.0.1:1001", "weight": 1, "state": "up", "backup": false,
-               "max_conns": 0, "in_flight": 0, "attempts_total": 0, "failures_total": 0})
+               "max_conns": 0, "available": true, "in_flight": 0, "attempts_total": 0, "failures_total": 0})
     );
 
     let delete = async |rest: &str| lb.write("DELETE", &format!("/v1/upstreams/{rest}"), "").await;

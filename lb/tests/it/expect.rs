@@ -32,7 +32,7 @@ async fn after_the_word_to_go_on_a_failure_is_still_told() {
     let dies = Upstream::new("dies", Does::ContinuesAndCloses).await;
     let lb = Balancer::simple().await;
     lb.set(1, &[&dies]).await;
-    for (request, why) in [(PUT, "all were tried"), (POST, "not idempotent")] {
+    for (request, why) in [(PUT, "all were tried"), (POST, "not_idempotent")] {
         let (head, body) = ask(&lb, request).await;
         assert!(head.starts_with("HTTP/1.1 502 ") && body.contains("upstream_failed"), "{head}{body}");
         assert!(body.contains(why), "{body}");

@@ -29,7 +29,7 @@ async fn heads_are_forwarded_as_they_should() {
         Does::Says("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: X-Up\r\nX-Up: 1\r\nKeep-Alive: timeout=5\r\nX-End: 2\r\n\r\nok"),
     )
     .await;
-    let lb = Balancer::simple().await;
+    let lb = Balancer::start("", "[client]\ntrust_forwarded = true\n").await;
     lb.set(1, &[&upstream]).await;
     let headers = [
         ("X-Forwarded-For", "192.0.2.7".to_owned()),
@@ -92,7 +92,7 @@ async fn two_lengths_are_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_too_large_is_refused() {
     let upstream = Upstream::new("a", Does::Serves).await;
-    let lb = Balancer::start("", "[limits]\nmax_header_bytes = 1000\nmax_body_bytes = 5000\n").await;
+    let lb = Balancer::start("", "[limits]\nheader_bytes = 1000\nbody_bytes = 5000\n").await;
     lb.set(1, &[&upstream]).await;
     let mut raw = Raw::connect(lb.traffic).await;
     raw.send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5001\r\n\r\n").await;
@@ -117,7 +117,8 @@ async fn what_is_too_large_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_head_that_never_ends_does_not_keep_its_connection() {
-    let lb = Balancer::start("", "[client]\nheader_timeout_ms = 300\nidle_timeout_ms = 300\n").await;
+    let lb =
+        Balancer::start("", "[limits]\nheader_timeout_ms = 300\n[client]\nidle_timeout_ms = 300\n").await;
     let upstream = Upstream::new("a", Does::Serves).await;
     lb.set(1, &[&upstream]).await;
     let mut slow = Raw::connect(lb.traffic).await;
@@ -142,7 +143,7 @@ async fn a_head_that_never_ends_does_not_keep_its_connection() {
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_are_limited() {
     let upstream = Upstream::new("a", Does::Serves).await;
-    let lb = Balancer::start("", "[limits]\nmax_connections = 1\n").await;
+    let lb = Balancer::start("", "[limits]\nconnections = 1\n").await;
     lb.set(1, &[&upstream]).await;
     let mut first = Raw::connect(lb.traffic).await;
     first.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
@@ -159,12 +160,12 @@ async fn connections_are_limited() {
 async fn a_client_that_leaves_is_nobodys_failure() {
     let (gate, open) = watch::channel(false);
     let upstream = Upstream::new("a", Does::ServesWhen(open)).await;
-    let lb = Balancer::start("", "[upstream]\nread_timeout_ms = 60000\n").await;
+    let lb = Balancer::start("", "[attempt]\nread_timeout_ms = 60000\n").await;
     lb.set(1, &[&upstream]).await;
     let mut raw = Raw::connect(lb.traffic).await;
     raw.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
     until("in flight", async || lb.status_of(&upstream).await["in_flight"] == 1).await;
-    drop(raw);
+    raw.reset();
     until("not in flight", async || lb.status_of(&upstream).await["in_flight"] == 0).await;
     let status = lb.status_of(&upstream).await;
     assert_eq!((&status["attempts_total"], &status["failures_total"]), (&json!(1), &json!(0)));
@@ -175,7 +176,7 @@ async fn a_client_that_leaves_is_nobodys_failure() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_sends_slowly_is_nobodys_failure() {
     let upstream = Upstream::new("a", Does::Serves).await;
-    let tables = "[upstream]\nread_timeout_ms = 50\n[client]\nread_timeout_ms = 100\n";
+    let tables = "[attempt]\nread_timeout_ms = 50\n[client]\nread_timeout_ms = 100\n";
     let lb = Balancer::start("", tables).await;
     lb.set(1, &[&upstream]).await;
     let mut raw = Raw::connect(lb.traffic).await;

@@ -25,7 +25,7 @@ fn write_config(dir: &Path, text: &str) -> std::path::PathBuf {
 fn config(drain: &str) -> String {
     format!(
         "listen = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\ntoken = \"{TOKEN}\"\n\
-         [upstream]\nread_timeout_ms = 60000\n{drain}"
+         [attempt]\nread_timeout_ms = 60000\n{drain}"
     )
 }
 
@@ -143,9 +143,9 @@ fn run(text: &str, args: &[&str]) -> (bool, String) {
 #[test]
 fn configurations_are_checked() {
     assert_eq!(run(&config(""), &["--check-config"]), (true, String::new()));
-    let (ok, error) = run(&config("[retry]\nmax_attempts = 0\n"), &["--check-config"]);
+    let (ok, error) = run(&config("[retry]\ntries = 1001\n"), &["--check-config"]);
     assert!(
-        !ok && error.contains("lb.toml") && error.contains("line 8") && error.contains("max_attempts"),
+        !ok && error.contains("lb.toml") && error.contains("line 8") && error.contains("tries"),
         "{error}"
     );
     let (ok, error) = run("listen = 5", &[]);

@@ -1,3 +1,7 @@
+mod bodies;
+mod breaks;
+mod conditions;
+
 use super::support::{Balancer, Does, Raw, Upstream, http, send, until};
 
 const BUSY: &str = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 4\r\nX-Origin: busy\r\n\r\nbusy";
@@ -6,7 +10,7 @@ const BUSY: &str = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 4\r\nX-O
 async fn with_bad(does: Does, method: &str, body: &[u8]) -> (Vec<u16>, Upstream, Upstream, Balancer) {
     let bad = Upstream::new("bad", does).await;
     let good = Upstream::new("good", Does::Serves).await;
-    let lb = Balancer::start("", "[upstream]\nread_timeout_ms = 200\nconnect_timeout_ms = 200\n").await;
+    let lb = Balancer::start("", "[attempt]\nread_timeout_ms = 200\nconnect_timeout_ms = 200\n").await;
     lb.set(1, &[&bad, &good]).await;
     let mut statuses = Vec::new();
     for _ in 0..6 {
@@ -112,9 +116,7 @@ async fn statuses_that_are_not_configured_are_the_clients() {
 async fn the_last_attempts_answer_passes_through() {
     let a = Upstream::new("a", Does::Says(BUSY)).await;
     let b = Upstream::new("b", Does::Says(BUSY)).await;
-    for (tables, attempts) in
-        [("", 2), ("[retry]\nmax_attempts = 1\n", 1), ("[retry]\nwrap = true\nmax_attempts = 5\n", 5)]
-    {
+    for (tables, attempts) in [("", 2), ("[retry]\ntries = 1\n", 1), ("[retry]\ntries = 5\n", 5)] {
         let (a_before, b_before) = (a.requests().len(), b.requests().len());
         let lb = Balancer::start("", tables).await;
         lb.set(1, &[&a, &b]).await;
@@ -126,22 +128,45 @@ async fn the_last_attempts_answer_passes_through() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn it_is_the_last_ones_answer() {
+    let first = "HTTP/1.1 503 First\r\nX-Origin: first\r\nContent-Length: 5\r\n\r\nfirst";
+    let last =
+        "HTTP/1.1 502 Last\r\nX-Origin: last\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nlast\r\n0\r\n\r\n";
+    let a = Upstream::new("a", Does::Says(first)).await;
+    let b = Upstream::new("b", Does::Says(last)).await;
+    let lb = Balancer::start("", "").await;
+    lb.set_json(1, vec![a.json(), b.with(&serde_json::json!({"backup": true}))]).await;
+    let answer = send(lb.traffic, "GET", Vec::new()).await;
+    assert_eq!((answer.status, answer.text().as_str()), (502, "last"));
+    assert_eq!(answer.headers["x-origin"], "last");
+    // It counts, and its connection is as good as any.
+    let failed = format!("lb_attempts_total{{outcome=\"status\",upstream=\"{}\"}}", b.id);
+    until("counted", async || lb.metric(&failed).await == Some(1.0)).await;
+    // One that says nothing is no answer, though the one before said something.
+    b.now(Does::ClosesAfterRequest);
+    let answer = send(lb.traffic, "GET", Vec::new()).await;
+    assert_eq!((answer.status, answer.code().as_str()), (502, "upstream_failed"));
+    assert_eq!(a.asked(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn each_attempt_is_at_another_upstream() {
     let mut upstreams = Vec::new();
     for i in 0..6 {
         upstreams.push(Upstream::new(&format!("u{i}"), Does::ClosesAfterRequest).await);
     }
-    let lb = Balancer::start("", "[retry]\nmax_attempts = 4\n").await;
-    lb.set(1, &upstreams.iter().collect::<Vec<_>>()).await;
-    let mut before = vec![0; 6];
-    for _ in 0..12 {
-        let answer = send(lb.traffic, "GET", Vec::new()).await;
-        assert_eq!((answer.status, answer.code().as_str()), (502, "upstream_failed"));
-        let now: Vec<usize> = upstreams.iter().map(|upstream| upstream.requests().len()).collect();
-        let mut asked: Vec<usize> = now.iter().zip(&before).map(|(now, before)| now - before).collect();
-        asked.sort_unstable();
-        assert_eq!(asked, [0, 0, 1, 1, 1, 1]);
-        before = now;
+    for balance in ["round_robin", "least_conn", "random_two", "hash"] {
+        let lb = Balancer::start(&format!("balance = \"{balance}\""), "[retry]\ntries = 4\n").await;
+        lb.set(1, &upstreams.iter().collect::<Vec<_>>()).await;
+        for _ in 0..6 {
+            let before: Vec<usize> = upstreams.iter().map(Upstream::asked).collect();
+            let answer = send(lb.traffic, "GET", Vec::new()).await;
+            assert_eq!((answer.status, answer.code().as_str()), (502, "upstream_failed"));
+            let now = upstreams.iter().map(Upstream::asked);
+            let mut asked: Vec<usize> = now.zip(&before).map(|(now, before)| now - before).collect();
+            asked.sort_unstable();
+            assert_eq!(asked, [0, 0, 1, 1, 1, 1], "{balance}");
+        }
     }
 }
 
@@ -167,17 +192,17 @@ async fn when_all_fail_the_client_is_told_how() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_requests_time_is_for_all_attempts() {
+async fn no_attempt_begins_when_the_time_is_used_up() {
     let mut upstreams = Vec::new();
-    for i in 0..10 {
+    for i in 0..12 {
         upstreams.push(Upstream::new(&format!("u{i}"), Does::Hangs).await);
     }
-    let tables = "[retry]\nmax_attempts = 10\n[upstream]\nread_timeout_ms = 200\n";
-    let lb = Balancer::start("request_timeout_ms = 500", tables).await;
+    let lb = Balancer::start("", "[retry]\ntimeout_ms = 1000\n[attempt]\nread_timeout_ms = 200\n").await;
     lb.set(1, &upstreams.iter().collect::<Vec<_>>()).await;
     let answer = send(lb.traffic, "GET", Vec::new()).await;
     assert_eq!((answer.status, answer.code().as_str()), (504, "upstream_timeout"));
-    let asked: usize = upstreams.iter().map(|upstream| upstream.requests().len()).sum();
+    assert!(answer.text().contains("no other was made: time"), "{}", answer.text());
+    let asked: usize = upstreams.iter().map(Upstream::asked).sum();
     assert!((2..=5).contains(&asked), "{asked} attempts");
 }
 

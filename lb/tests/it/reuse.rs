@@ -20,18 +20,28 @@ async fn an_old_connection_that_breaks_is_replaced_at_the_only_upstream() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_may_not_be_sent_twice_is_not() {
-    for (method, tables) in [("POST", ""), ("GET", "[retry]\nmax_attempts = 1\n")] {
-        let upstream = Upstream::new("a", Does::ServesOnce).await;
-        let lb = Balancer::start("", tables).await;
-        lb.set(1, &[&upstream]).await;
-        let mut sent = 0;
-        until("one broke", async || {
-            sent += 1;
-            send(lb.traffic, method, Vec::new()).await.status == 502
-        })
-        .await;
-        assert_eq!(upstream.requests().len(), sent, "{method}");
-    }
+    let upstream = Upstream::new("a", Does::ServesOnce).await;
+    let lb = Balancer::start("", "").await;
+    lb.set(1, &[&upstream]).await;
+    let mut sent = 0;
+    until("one broke", async || {
+        sent += 1;
+        send(lb.traffic, "POST", Vec::new()).await.status == 502
+    })
+    .await;
+    assert_eq!(upstream.requests().len(), sent);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_connection_that_breaks_is_no_try() {
+    let upstream = Upstream::new("a", Does::ServesOnce).await;
+    let lb = Balancer::start("", "[retry]\ntries = 1\n").await;
+    lb.set(1, &[&upstream]).await;
+    until("one broke", async || {
+        assert_eq!(send(lb.traffic, "GET", Vec::new()).await.status, 200);
+        lb.retries("reset").await >= 1.0
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

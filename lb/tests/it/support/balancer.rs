@@ -1,56 +1,99 @@
 use std::net::SocketAddr;
 use std::thread::JoinHandle;
 
-use lb::Addresses;
 use lb::config::Config;
+use lb::{Addresses, Order};
 use serde_json::{Value, json};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
+use toml::{Table, toml};
 
 use super::{Answer, Upstream, http};
 
 pub(crate) const TOKEN: &str = "a-token-for-the-tests";
 
+/// A configuration with these keys before the tables and these tables. What they do not mention and what would
+/// act by itself, on a clock or on what happened before, is off: a test that is about it says so.
+pub(crate) fn config(top: &str, tables: &str) -> Config {
+    let mut given: Table = format!("{top}\n{tables}").parse().unwrap();
+    let quiet = toml! {
+        listen = "127.0.0.1:0"
+        threads = 2
+        queue_ms = 0
+        [admin]
+        listen = "127.0.0.1:0"
+        token = "a-token-for-the-tests"
+        [attempt]
+        first_byte_min_ms = 600_000
+        first_byte_max_ms = 600_000
+        [upstream]
+        max_fails = 0
+        [drain]
+        linger_ms = 0
+        timeout_ms = 1000
+    };
+    fill(&mut given, quiet);
+    load(&given.to_string())
+}
+
+/// The configuration that this text is.
+pub(crate) fn load(text: &str) -> Config {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), text).unwrap();
+    Config::load(file.path()).unwrap_or_else(|e| panic!("{e}\n{text}"))
+}
+
+fn fill(given: &mut Table, defaults: Table) {
+    for (key, default) in defaults {
+        match (given.get_mut(&key), default) {
+            (Some(toml::Value::Table(given)), toml::Value::Table(defaults)) => fill(given, defaults),
+            (Some(_), _) => {}
+            (None, default) => drop(given.insert(key, default)),
+        }
+    }
+}
+
 /// A load balancer on a thread of its own. It stops when dropped.
 pub(crate) struct Balancer {
     pub(crate) traffic: SocketAddr,
+    pub(crate) tls: Option<SocketAddr>,
     pub(crate) admin: SocketAddr,
+    pub(crate) orders: mpsc::Sender<Order>,
     stop: CancellationToken,
     thread: Option<JoinHandle<Result<(), lb::Error>>>,
 }
 
 impl Balancer {
-    /// With these keys before the tables and these tables beyond `[admin]`.
+    /// With this [`config`].
     pub(crate) async fn start(top: &str, tables: &str) -> Self {
-        let admin = if tables.contains("[admin]") { "" } else { "[admin]\n" };
-        let tables = tables.replacen(
-            "[admin]\n",
-            &format!("[admin]\nlisten = \"127.0.0.1:0\"\ntoken = \"{TOKEN}\"\n"),
-            1,
-        );
-        let admin =
-            admin.replace("[admin]\n", &format!("[admin]\nlisten = \"127.0.0.1:0\"\ntoken = \"{TOKEN}\"\n"));
-        let drain =
-            if tables.contains("[drain]") { "" } else { "[drain]\nlinger_ms = 0\ntimeout_ms = 1000\n" };
-        let text = format!("listen = \"127.0.0.1:0\"\nworkers = 2\n{top}\n{admin}{tables}\n{drain}");
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), &text).unwrap();
-        let config = Config::load(file.path()).unwrap_or_else(|e| panic!("{e}\n{text}"));
+        Self::run(config(top, tables)).await
+    }
+
+    pub(crate) async fn run(config: Config) -> Self {
         let stop = CancellationToken::new();
         let (ready, addresses) = oneshot::channel::<Addresses>();
+        let (orders, ordered) = mpsc::channel(1);
         let stopped = stop.clone().cancelled_owned();
         let thread = std::thread::spawn(move || {
-            lb::run(config, prometheus::Registry::new(), stopped, |addresses| {
+            lb::run(config, prometheus::Registry::new(), ordered, stopped, |addresses| {
                 ready.send(addresses).unwrap();
             })
         });
-        let Addresses { traffic, admin } = addresses.await.unwrap();
-        Self { traffic, admin, stop, thread: Some(thread) }
+        let Addresses { traffic, tls, admin } = addresses.await.unwrap();
+        Self { traffic: traffic[0], tls: tls.first().copied(), admin, orders, stop, thread: Some(thread) }
     }
 
-    /// Defaults, but for a short time-out of reads.
+    /// With little patience for upstreams.
     pub(crate) async fn simple() -> Self {
-        Self::start("", "[upstream]\nread_timeout_ms = 300\n").await
+        Self::start("", "[attempt]\nread_timeout_ms = 300\n").await
+    }
+
+    /// Puts this [`config`] in force.
+    pub(crate) async fn reload(&self, top: &str, tables: &str) {
+        // One order waits at a time: when the third does, the first was obeyed.
+        for _ in 0..3 {
+            self.orders.send(Order::Reload(Box::new(config(top, tables)))).await.unwrap();
+        }
     }
 
     /// Puts these upstreams in force, under their names.
@@ -68,6 +111,12 @@ impl Balancer {
         self.write("PUT", "/v1/upstreams", &body.to_string()).await
     }
 
+    /// Takes one upstream out.
+    pub(crate) async fn remove(&self, generation: u64, upstream: &Upstream) {
+        let path = format!("/v1/upstreams/{}?generation={generation}", upstream.id);
+        assert_eq!(self.write("DELETE", &path, "").await.status, 200);
+    }
+
     /// A write with the token.
     pub(crate) async fn write(&self, method: &str, path: &str, body: &str) -> Answer {
         let headers = [("Authorization", format!("Bearer {TOKEN}"))];
@@ -83,6 +132,11 @@ impl Balancer {
         let text = self.get("/metrics").await.text();
         let rest = text.lines().find_map(|l| l.strip_prefix(line)?.strip_prefix(' '))?;
         Some(rest.parse().unwrap())
+    }
+
+    /// Further attempts so far, by what was wrong with the one before.
+    pub(crate) async fn retries(&self, reason: &str) -> f64 {
+        self.metric(&format!("lb_retries_total{{reason=\"{reason}\"}}")).await.unwrap()
     }
 
     /// What was counted about one upstream.

@@ -1,5 +1,6 @@
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Request};
@@ -7,7 +8,8 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::task::JoinHandle;
 
 pub(crate) type Error = Box<dyn std::error::Error + Send + Sync>;
 
@@ -64,6 +66,32 @@ pub(crate) async fn send(addr: SocketAddr, method: &str, body: Vec<u8>) -> Answe
     http(addr, method, "/", &[], body).await.unwrap()
 }
 
+/// Requests that are under way.
+pub(crate) struct Burst(Vec<JoinHandle<Answer>>);
+
+/// So many requests at once, each on a connection of its own.
+pub(crate) fn burst(n: usize, addr: SocketAddr, method: &'static str, body: &'static [u8]) -> Burst {
+    let one = || tokio::spawn(async move { send(addr, method, body.to_vec()).await });
+    Burst((0..n).map(|_| one()).collect())
+}
+
+impl Burst {
+    /// The answers to all. That there are none for long is a failure.
+    pub(crate) async fn answers(self) -> Vec<Answer> {
+        let mut answers = Vec::new();
+        for request in self.0 {
+            let answer = tokio::time::timeout(Duration::from_secs(20), request).await;
+            answers.push(answer.expect("no answer").unwrap());
+        }
+        answers
+    }
+
+    /// The statuses of all.
+    pub(crate) async fn statuses(self) -> Vec<u16> {
+        self.answers().await.iter().map(|answer| answer.status).collect()
+    }
+}
+
 /// A connection whose bytes the test writes itself.
 pub(crate) struct Raw(pub(crate) TcpStream);
 
@@ -72,17 +100,34 @@ impl Raw {
         Self(TcpStream::connect(addr).await.unwrap())
     }
 
+    /// From this address of the loopback network.
+    pub(crate) async fn connect_from(ip: [u8; 4], addr: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::from((ip, 0))).unwrap();
+        Self(socket.connect(addr).await.unwrap())
+    }
+
+    /// Leaves for good. An orderly end alone could be that of one direction.
+    pub(crate) fn reset(self) {
+        self.0.set_zero_linger().unwrap();
+    }
+
     pub(crate) async fn send(&mut self, text: &str) {
         self.0.write_all(text.as_bytes()).await.unwrap();
     }
 
+    /// All up to this text.
+    pub(crate) async fn until(&mut self, end: &str) -> io::Result<String> {
+        let mut all = Vec::new();
+        while !all.ends_with(end.as_bytes()) {
+            all.push(self.0.read_u8().await?);
+        }
+        Ok(String::from_utf8(all).unwrap())
+    }
+
     /// The next response, whose length its head announces.
     pub(crate) async fn answer(&mut self) -> io::Result<(String, String)> {
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            head.push(self.0.read_u8().await?);
-        }
-        let head = String::from_utf8(head).unwrap();
+        let head = self.until("\r\n\r\n").await?;
         let length = head
             .lines()
             .filter_map(|line| line.split_once(": "))

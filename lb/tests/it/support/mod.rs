@@ -6,9 +6,9 @@ mod upstream;
 
 use std::time::Duration;
 
-pub(crate) use self::balancer::{Balancer, TOKEN};
-pub(crate) use self::client::{Answer, Raw, http, send};
-pub(crate) use self::upstream::{Does, Upstream};
+pub(crate) use self::balancer::{Balancer, TOKEN, load};
+pub(crate) use self::client::{Answer, Burst, Raw, burst, http, send};
+pub(crate) use self::upstream::{Does, Then, Upstream};
 
 /// Waits until something is so. That it takes for ever is the failure; how long it takes is not looked at.
 pub(crate) async fn until<F: AsyncFnMut() -> bool>(what: &str, mut so: F) {

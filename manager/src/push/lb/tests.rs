@@ -27,7 +27,13 @@ struct Lb {
 
 async fn view(State(lb): State<Lb>) -> Json<UpstreamsView> {
     let (generation, held) = lb.held.lock().unwrap().clone();
-    let status = |upstream| UpstreamStatus { upstream, in_flight: 0, attempts_total: 0, failures_total: 0 };
+    let status = |upstream| UpstreamStatus {
+        upstream,
+        available: true,
+        in_flight: 0,
+        attempts_total: 0,
+        failures_total: 0,
+    };
     Json(UpstreamsView { generation, upstreams: held.into_iter().map(status).collect() })
 }
 
