@@ -41,7 +41,10 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     raise_open_files();
     match args.command {
         Command::Probe(options) => probe(&options),
-        Command::UpstreamLoss(options) => upstream_loss::run(&options).map(|()| ExitCode::SUCCESS),
+        Command::UpstreamLoss(options) => {
+            let failed = upstream_loss::run(&options)?;
+            Ok(ExitCode::from(u8::from(options.fail_on_error && failed > 0)))
+        }
         Command::Proxy(options) => proxy::run(&options).map(|()| ExitCode::SUCCESS),
         Command::Churn(options) => churn::run(&options).map(|()| ExitCode::SUCCESS),
     }

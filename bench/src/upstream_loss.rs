@@ -63,6 +63,9 @@ pub struct LossOptions {
     /// Writes the result as JSON.
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
+    /// Exits with 1 if a request failed with the project's own load balancer.
+    #[arg(long)]
+    pub fail_on_error: bool,
     /// Prints the configurations and does nothing else.
     #[arg(long)]
     pub show_configs: bool,
@@ -187,15 +190,17 @@ impl LossOptions {
     }
 }
 
-/// Runs all cases, says on standard error what is going on, and prints the table.
+/// Runs all cases, says on standard error what is going on, and prints the table. Answers how many requests failed
+/// with the project's own load balancer.
 ///
 /// # Errors
 /// Names what is missing, or the case that could not be run. That requests fail is no error.
-pub fn run(options: &LossOptions) -> Result<()> {
+pub fn run(options: &LossOptions) -> Result<u64> {
     options.check()?;
     let cases = options.cases();
     if options.show_configs {
-        return case::show_configs(&cases);
+        case::show_configs(&cases)?;
+        return Ok(0);
     }
     let mut needed = vec![IP, SETPRIV];
     needed.extend(cases.iter().filter_map(|(balancer, ..)| balancer.tool()));
@@ -233,7 +238,8 @@ pub fn run(options: &LossOptions) -> Result<()> {
         }
     }
     println!("{}", table::text(&result));
-    Ok(())
+    let own = result.cases.iter().filter(|case| case.balancer == Balancer::Lb.name());
+    Ok(own.flat_map(|case| &case.runs).map(|run| run.all.failed).sum())
 }
 
 #[cfg(test)]

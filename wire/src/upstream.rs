@@ -47,6 +47,10 @@ const fn first() -> u64 {
     1
 }
 
+const fn yes() -> bool {
+    true
+}
+
 /// Whether an upstream gets new requests.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -80,7 +84,9 @@ pub struct UpstreamStatus {
     /// As it was pushed.
     #[serde(flatten)]
     pub upstream: Upstream,
-    /// Whether it is neither ejected for failures nor out by the load balancer's own checks.
+    /// Whether it is neither ejected for failures nor out by the load balancer's own checks. One that does not say
+    /// takes it for available.
+    #[serde(default = "yes")]
     pub available: bool,
     /// Attempts in flight now.
     pub in_flight: u64,
