@@ -99,7 +99,7 @@ pub(crate) async fn serve(
     let refresh = tokio::spawn(refresh(Arc::clone(&proxy)));
     let (check, checked) = watch::channel(checks::Settings::of(&config));
     let checks = tokio::spawn(checks::run(Arc::clone(&pool), Arc::clone(&metrics), checked));
-    let keeper = config.state_file.clone().map(|path| Keeper::start(path, pool, metrics, written));
+    let keeper = config.state_file.clone().map(|path| Keeper::start(path, Arc::clone(&proxy), written));
 
     let addresses = listeners.addresses();
     let list =
@@ -131,7 +131,7 @@ pub(crate) async fn serve(
     let Running { proxy, listeners, keeper, .. } = running;
     let drain = proxy.config().drain.clone();
     traffic.announce_end();
-    match end {
+    let is_told = match end {
         End::Told => {
             tracing::info!(from = "OK", to = "DRAINING", reason = "told to stop", "draining");
             notify(&[NotifyState::Stopping]);
@@ -140,25 +140,39 @@ pub(crate) async fn serve(
             // The threads have them still. Whoever of them closes them last has looked into their queues.
             drop(listeners);
             traffic.stop_accepting();
+            true
         }
         End::Succeeded(successor) => {
             let (pid, reason) = (successor.pid, "a successor serves");
             tracing::info!(from = "OK", to = "leaving", reason, pid, "draining");
             notify(&[NotifyState::MainPid(pid)]);
-            pass_on(&successor, stop, &mut orders).await;
+            let is_told = pass_on(&successor, stop.as_mut(), &mut orders).await;
             workers.leave();
             admin_task.abort();
             // The service goes on, so those who watch it are not told that it ends. They find the successor when they
             // connect again.
             drop(status);
             tokio::time::sleep(drain.linger_ms.duration()).await;
+            is_told
         }
-    }
+    };
     workers.accepted().await;
     tokio::time::sleep(SETTLE).await;
-    let left = traffic.finish(drain.timeout_ms.duration()).await;
-    if let Some(keeper) = keeper {
-        keeper.stop(STATE_TIMEOUT).await;
+    let left = if is_told {
+        traffic.finish(drain.timeout_ms.duration()).await
+    } else {
+        tokio::select! {
+            left = traffic.finish(drain.upgrade_timeout_ms.duration()) => left,
+            () = stop => {
+                tracing::info!(reason = "told to stop", "draining");
+                traffic.finish(drain.timeout_ms.duration()).await
+            }
+        }
+    };
+    if let Some(keeper) = keeper
+        && keeper.stop(STATE_TIMEOUT).await.is_err()
+    {
+        tracing::warn!("the state file is still being written");
     }
     admin_task.abort();
     refresh.abort();
@@ -188,11 +202,13 @@ impl Running {
             log.reopen();
         }
         proxy.pool.reconfigure(settings(&config));
+        self.checks.send_replace(checks::Settings::of(&config));
+        // Before the set: who writes down a new set writes down the configured one too.
+        proxy.reconfigure(config);
+        let config = proxy.config();
         if config.upstreams != present.upstreams {
             configure_upstreams(&config, &proxy.pool);
         }
-        self.checks.send_replace(checks::Settings::of(&config));
-        proxy.reconfigure(config);
         tracing::info!("configuration reloaded");
     }
 
@@ -211,7 +227,13 @@ impl Running {
     async fn start_successor(&mut self, program: Program) -> Result<Successor, upgrade::Error> {
         // Two must not write the state file. What is in force is written before, and nothing else comes into force.
         let path = match self.keeper.take() {
-            Some(keeper) => Some(keeper.stop(STATE_TIMEOUT).await.ok_or(upgrade::Error::StateFile)?),
+            Some(keeper) => match keeper.stop(STATE_TIMEOUT).await {
+                Ok(path) => Some(path),
+                Err(keeper) => {
+                    self.keeper = Some(keeper.restart(Arc::clone(&self.proxy)));
+                    return Err(upgrade::Error::StateFile);
+                }
+            },
             None => None,
         };
         let pool = &self.proxy.pool;
@@ -224,19 +246,18 @@ impl Running {
         let result = started.await.map_err(|e| upgrade::Error::Wait(e.into())).flatten();
         if let (Err(_), Some(path)) = (&result, path) {
             let written = *pool.generations().borrow();
-            self.keeper =
-                Some(Keeper::start(path, Arc::clone(pool), Arc::clone(&self.proxy.metrics), written));
+            self.keeper = Some(Keeper::start(path, Arc::clone(&self.proxy), written));
         }
         result
     }
 }
 
-/// What this process was told while it started its successor is meant for that one.
+/// What this process was told while it started its successor is meant for that one. True when it was told to stop.
 async fn pass_on(
     successor: &Successor,
     stop: Pin<&mut impl Future<Output = ()>>,
     orders: &mut mpsc::Receiver<Order>,
-) {
+) -> bool {
     let stopped = is_done(stop).await;
     let mut signals = Vec::new();
     while let Ok(order) = orders.try_recv() {
@@ -252,6 +273,7 @@ async fn pass_on(
             tracing::warn!(?signal, "the successor does not get a signal: {e}");
         }
     }
+    stopped
 }
 
 /// Whether it is done now.
@@ -287,8 +309,9 @@ pub(crate) fn settings(config: &Config) -> Settings {
     }
 }
 
-/// Puts the predecessor's set in force, or else that of the state file, or else that of the configuration. Answers
-/// the generation that the state file has; 0: it must be written.
+/// Puts the predecessor's set in force, or else that of the state file, or else that of the configuration. A
+/// configured set that is another one than it was then wins over both. Answers the generation that the state file
+/// has; 0: it must be written.
 fn begin_with(config: &Config, pool: &Arc<Pool>, handover: Option<Handover>) -> u64 {
     if let Some(Handover { set, configured }) = handover.filter(|handover| handover.set.generation > 0) {
         let (generation, upstreams) = (set.generation, set.upstreams.len());
@@ -300,14 +323,19 @@ fn begin_with(config: &Config, pool: &Arc<Pool>, handover: Option<Handover>) -> 
         }
         return 0;
     }
-    if let Some(path) = &config.state_file {
-        state::restore(path, config.limits.upstreams.size(), pool);
-    }
+    let path = config.state_file.as_ref();
+    let configured = path.and_then(|path| state::restore(path, config.limits.upstreams.size(), pool));
     let restored = *pool.generations().borrow();
-    if !config.upstreams.is_empty() && restored == 0 {
+    let is_other = match &configured {
+        Some(configured) => *configured != config.upstreams,
+        None => restored == 0,
+    };
+    // A list that was emptied names nothing to begin with.
+    if is_other && !config.upstreams.is_empty() {
         configure_upstreams(config, pool);
     }
-    restored
+    // A file that does not say what was configured cannot tell next time whether that has changed.
+    if configured.is_some() { restored } else { 0 }
 }
 
 /// Puts the upstreams of the configuration in force.

@@ -72,6 +72,8 @@ pub struct Flow {
     /// Such an attempt was made.
     repeated: bool,
     failure: Option<(Failure, GaveUp)>,
+    /// The current attempt's response is a failure, and the client's.
+    accepted: Option<Failure>,
     /// Filled only when somebody will read it.
     made: Option<Vec<Made>>,
 }
@@ -91,6 +93,7 @@ impl Flow {
             repeats: false,
             repeated: false,
             failure: None,
+            accepted: None,
             made: logged.then(Vec::new),
         }
     }
@@ -191,6 +194,40 @@ impl Flow {
         }
     }
 
+    /// The current attempt's response is a failure. True when another attempt is reserved and shall be made; it is the
+    /// current one then. Otherwise the response is the client's, and the attempt goes on.
+    pub fn replaced(
+        &mut self,
+        failure: Failure,
+        request: Request<'_>,
+        pool: &Arc<Pool>,
+        metrics: &Metrics,
+    ) -> bool {
+        if let Some(attempt) = &self.current {
+            self.failed.add(attempt.incarnation());
+        }
+        match self.next(failure, request, pool) {
+            Ok(attempt) => {
+                self.conclude(Outcome::Failed(failure));
+                metrics.retry(failure);
+                self.take(attempt);
+                true
+            }
+            Err(why) => {
+                self.failure = Some((failure, why));
+                self.accepted = Some(failure);
+                false
+            }
+        }
+    }
+
+    /// However the current attempt ends, it says nothing about its upstream's health.
+    pub const fn excuse(&mut self) {
+        if let Some(attempt) = &mut self.current {
+            attempt.excuse();
+        }
+    }
+
     /// The current attempt waits for longer than it should. True when it is given up for another one, which is
     /// the current one then; otherwise it goes on.
     pub fn overtaken(&mut self, request: Request<'_>, pool: &Arc<Pool>, metrics: &Metrics) -> bool {
@@ -223,12 +260,11 @@ impl Flow {
     fn next(&mut self, failure: Failure, request: Request<'_>, pool: &Arc<Pool>) -> Result<Attempt, GaveUp> {
         let settings = pool.rules();
         let repeat = retry::may_repeat(failure, request.connection, self.repeated);
-        match retry::may_retry(failure, self.progress(request), &settings.rules) {
-            Ok(()) => {}
+        if repeat {
             // A connection that broke while nobody used it does not count as a try.
-            Err(Stop::Tries) if repeat => self.attempts -= 1,
-            Err(stop) => return Err(GaveUp::Rules(stop)),
+            self.attempts -= 1;
         }
+        retry::may_retry(failure, self.progress(request), &settings.rules).map_err(GaveUp::Rules)?;
         self.repeats = false;
         let why = match pool.begin(&self.tried, request.choice) {
             Ok(attempt) => return Self::afford(failure, attempt, pool),
@@ -267,6 +303,9 @@ impl Flow {
 
     /// The current attempt ended otherwise: with the client's answer, or without.
     pub fn end(&mut self, outcome: Outcome) {
-        self.conclude(outcome);
+        match self.accepted {
+            Some(failure) if outcome == Outcome::Ok => self.conclude(Outcome::Failed(failure)),
+            _ => self.conclude(outcome),
+        }
     }
 }

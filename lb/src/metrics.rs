@@ -1,19 +1,23 @@
 //! Every metric of the load balancer, on one registry.
 //!
-//! Labels are bounded: outcomes, reasons, states and status classes are enums, and an upstream's series are
-//! removed with the upstream. What a request touches is resolved beforehand, so that it only adds to atomics.
+//! Labels are bounded: outcomes, reasons, states and status classes are enums, and an upstream's series go when it
+//! has gone and was read about once more. What a request touches is resolved beforehand, so that it only adds to atomics.
+
+#[path = "metrics_departed.rs"]
+mod departed;
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use prometheus::core::{Collector, Metric};
 use prometheus::{
     Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry, TextEncoder,
 };
-use wire::{Load, UpstreamsView};
+use wire::Load;
 
+use self::departed::Departed;
 use crate::checks::Finding;
 use crate::load::{Durations, Window};
 use crate::policy::retry::Failure;
@@ -72,6 +76,37 @@ const fn failure_index(failure: Failure) -> usize {
     }
 }
 
+/// What speaks for or against an upstream: of several, the first that applies from the last to the first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// It gets new requests.
+    Up,
+    /// It finishes what it has.
+    Draining,
+    /// It failed too often lately.
+    Ejected,
+    /// The load balancer's own checks say that it is out.
+    Down,
+}
+
+impl State {
+    const ALL: [(Self, &str); 4] =
+        [(Self::Up, "up"), (Self::Draining, "draining"), (Self::Ejected, "ejected"), (Self::Down, "down")];
+}
+
+/// An upstream at this moment.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    /// Which one.
+    pub id: Arc<str>,
+    /// Attempts in flight.
+    pub in_flight: u32,
+    /// Whether it is neither ejected nor out by the checks.
+    pub is_available: bool,
+    /// How it is.
+    pub state: State,
+}
+
 /// What is counted about one upstream.
 #[derive(Debug)]
 pub struct UpstreamMetrics {
@@ -104,6 +139,9 @@ pub struct Metrics {
     ejections: IntCounterVec,
     upstream_in_flight: IntGaugeVec,
     upstream_available: IntGaugeVec,
+    upstream_state: IntGaugeVec,
+    /// To be locked while series of upstreams come or go.
+    departed: Mutex<Departed>,
     retries: [IntCounter; OUTCOMES.len() - FIRST_FAILURE],
     checks: [IntCounter; Finding::ALL.len()],
     /// Attempts cut because their upstream left the set.
@@ -192,6 +230,12 @@ impl Metrics {
                 "Whether an upstream is neither ejected nor out by the checks.",
                 &["upstream"],
             )?,
+            upstream_state: add.gauges(
+                "lb_upstream_state",
+                "1 for the state that an upstream is in: up, draining, ejected, or down by the checks.",
+                &["upstream", "state"],
+            )?,
+            departed: Mutex::default(),
             retries: std::array::from_fn(|i| retries.with_label_values(&[OUTCOMES[i + FIRST_FAILURE]])),
             checks: Finding::ALL.map(|finding| checks.with_label_values(&[finding.as_str()])),
             cuts: add.counter("lb_cuts_total", "Attempts cut because their upstream left the set.")?,
@@ -247,6 +291,10 @@ impl Metrics {
     /// [`LOOK_EVERY`](crate::load::LOOK_EVERY).
     pub fn look(&self, now: Duration) {
         self.lately().observe(now, self.requests_total(), || self.durations());
+        let mut departed = self.departed();
+        for id in departed.expired(Instant::now()) {
+            self.remove(&id);
+        }
     }
 
     /// Puts into `load` what was seen lately.
@@ -280,8 +328,14 @@ impl Metrics {
         self.retries[failure_index(after) - FIRST_FAILURE].inc();
     }
 
-    /// The metrics of one upstream.
+    fn departed(&self) -> MutexGuard<'_, Departed> {
+        self.departed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The metrics of one upstream. One that was here before goes on with those it had, if they are still there.
     pub fn upstream(&self, id: &str) -> UpstreamMetrics {
+        let mut departed = self.departed();
+        departed.came_back(id);
         UpstreamMetrics {
             attempts: OUTCOMES.map(|outcome| self.attempts.with_label_values(&[id, outcome])),
             first_byte: self.first_byte.with_label_values(&[id]),
@@ -289,33 +343,50 @@ impl Metrics {
         }
     }
 
-    /// Drops the series of an upstream that is gone.
+    /// An upstream is gone. Its series stay until they were read twice or a minute has passed: attempts that are cut
+    /// with it are counted a moment later, and that is what is looked for then.
     pub fn forget(&self, id: &str) {
+        let mut departed = self.departed();
+        if !departed.left(id, Instant::now()) {
+            self.remove(id);
+        }
+    }
+
+    fn remove(&self, id: &str) {
         // Each fails when the series is gone already, which is what is wanted.
         for outcome in OUTCOMES {
             let _ = self.attempts.remove_label_values(&[id, outcome]);
         }
         let _ = self.first_byte.remove_label_values(&[id]);
         let _ = self.ejections.remove_label_values(&[id]);
-        let _ = self.upstream_in_flight.remove_label_values(&[id]);
-        let _ = self.upstream_available.remove_label_values(&[id]);
     }
 
     /// All metrics in the text format of Prometheus, with what is only looked at now.
     ///
     /// # Errors
     /// When a metric cannot be encoded.
-    pub fn encode(&self, upstreams: &UpstreamsView) -> Result<Vec<u8>, prometheus::Error> {
+    pub fn encode(&self, upstreams: &[Seen]) -> Result<Vec<u8>, prometheus::Error> {
         self.upstream_in_flight.reset();
         self.upstream_available.reset();
-        for status in &upstreams.upstreams {
-            let id = [status.upstream.id.as_str()];
-            let in_flight = i64::try_from(status.in_flight).unwrap_or(i64::MAX);
-            self.upstream_in_flight.with_label_values(&id).set(in_flight);
-            self.upstream_available.with_label_values(&id).set(i64::from(status.available));
+        self.upstream_state.reset();
+        for seen in upstreams {
+            let id = [&*seen.id];
+            self.upstream_in_flight.with_label_values(&id).set(seen.in_flight.into());
+            self.upstream_available.with_label_values(&id).set(seen.is_available.into());
+            for (state, name) in State::ALL {
+                let is_in = state == seen.state;
+                self.upstream_state.with_label_values(&[&*seen.id, name]).set(is_in.into());
+            }
         }
         let mut text = Vec::with_capacity(16 * 1024);
-        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        self.departed().reading();
+        let families = self.registry.gather();
+        let mut departed = self.departed();
+        for id in departed.read() {
+            self.remove(&id);
+        }
+        drop(departed);
+        TextEncoder::new().encode(&families, &mut text)?;
         Ok(text)
     }
 }

@@ -16,7 +16,7 @@ pub(super) async fn metrics(State(api): State<Arc<Api>>) -> Result<impl IntoResp
     let turn = Arc::clone(&api.metrics_turn).lock_owned().await;
     let encode = move || {
         let _turn = turn;
-        api.metrics.encode(&api.pool.view())
+        api.metrics.encode(&api.pool.seen())
     };
     let internal = |e: &dyn std::error::Error| ApiError::internal(e.to_string());
     let text =

@@ -37,8 +37,9 @@ pub struct Attempt {
     pub first_byte_min_ms: Millis<1, 600_000, 25>,
     /// The longest such wait.
     pub first_byte_max_ms: Millis<1, 600_000, 1_000>,
-    /// The wait between these bounds, in percent of the 99th percentile of what was observed lately.
-    pub first_byte_multiple_percent: Count<100, 10_000, 300>,
+    /// The wait between these bounds, in percent of the 99th percentile of what was observed lately. With 100, one
+    /// request in a hundred would be made again without need.
+    pub first_byte_multiple_percent: Count<110, 10_000, 300>,
     /// The last attempt's wait for the head of the response, and any wait between two pieces of a body.
     pub read_timeout_ms: Millis<1, 3_600_000, 60_000>,
     /// For a piece of a request to be taken.
@@ -87,9 +88,9 @@ pub struct Limits {
     pub header_timeout_ms: Millis<1, 600_000, 10_000>,
     /// The largest body of a request.
     pub body_bytes: Count<0, 1_099_511_627_776, 16_777_216>,
-    /// Connections of clients at a time; more wait in the kernel's queue.
+    /// Connections of clients at a time, of all listeners; more wait in the kernel's queue.
     pub connections: Count<1, 1_000_000, 10_000>,
-    /// Requests per second from one client address; 0: no limit.
+    /// Requests per second from one client, which is an IPv4 address or an IPv6 network of 64 bits; 0: no limit.
     pub requests_per_second_per_client: Count<0, 1_000_000, 0>,
     /// The largest upstream set.
     pub upstreams: Count<1, 16_384, 4_096>,
@@ -161,4 +162,6 @@ pub struct Drain {
     pub linger_ms: Millis<0, 600_000, 1_000>,
     /// How long open requests may then take.
     pub timeout_ms: Millis<0, 3_600_000, 10_000>,
+    /// The same, when a successor serves already, so that nobody waits for the end.
+    pub upgrade_timeout_ms: Millis<0, 86_400_000, 3_600_000>,
 }

@@ -119,6 +119,7 @@ fn all_but_a_listener_has_a_default() {
     assert!(!config.client.trust_forwarded);
     assert_eq!(config.heartbeat.interval_ms.get(), 100);
     assert_eq!((config.drain.linger_ms.get(), config.drain.timeout_ms.get()), (1000, 10_000));
+    assert_eq!(config.drain.upgrade_timeout_ms.get(), 3_600_000);
     assert!(config.check.is_none() && config.access_log.is_none() && config.tls.is_empty());
     for (path, hidden) in [("/heartbeat", true), ("/metrics", true), ("/healthz", true), ("/", false)] {
         assert_eq!(config.hidden_paths.contains(path), hidden, "{path}");

@@ -39,6 +39,8 @@ pub(crate) struct Buffered {
     write: Vec<u8>,
     /// Up to here the write buffer was written.
     written: usize,
+    /// The transport may hold some of what was written.
+    held: bool,
     sent: u64,
 }
 
@@ -51,6 +53,7 @@ impl Buffered {
             eof: false,
             write: Vec::new(),
             written: 0,
+            held: false,
             sent: 0,
         }
     }
@@ -110,7 +113,7 @@ impl Buffered {
 
     /// Whether all that was put out has left.
     pub(crate) fn is_flushed(&self) -> bool {
-        self.written == self.write.len()
+        self.written == self.write.len() && !self.held
     }
 
     /// Bytes written in the connection's life.
@@ -126,9 +129,6 @@ impl Buffered {
 
     /// Writes as much as can be; ready when all is written.
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.written == self.write.len() && self.write.is_empty() {
-            return Poll::Ready(Ok(()));
-        }
         while self.written < self.write.len() {
             let left = &self.write[self.written..];
             let n = ready!(Pin::new(&mut self.transport).poll_write(cx, left))?;
@@ -137,14 +137,19 @@ impl Buffered {
             }
             self.written += n;
             self.sent += n as u64;
+            self.held = true;
         }
         self.written = 0;
         self.write.clear();
         if self.write.capacity() > KEPT_BYTES {
             self.write = Vec::new();
         }
-        // TLS holds back what is written until it is flushed; for TCP this does nothing.
-        Pin::new(&mut self.transport).poll_flush(cx)
+        if self.held {
+            // TLS keeps what the socket does not take; for TCP this does nothing.
+            ready!(Pin::new(&mut self.transport).poll_flush(cx))?;
+            self.held = false;
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Between two requests: gives back what is larger than usual.

@@ -4,6 +4,7 @@ mod buffered;
 mod connect;
 mod timer;
 mod transport;
+mod unsent;
 
 pub(crate) use self::buffered::Buffered;
 pub(crate) use self::connect::{Connector, is_out_of_resources};

@@ -3,7 +3,7 @@
 //! pingora takes any stream that has its traits, so HTTP/2 runs over this one too.
 
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -18,6 +18,8 @@ use pingora::protocols::{
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
+
+use super::unsent::unsent;
 
 /// A connection.
 #[derive(Debug)]
@@ -42,6 +44,11 @@ impl Transport {
     /// A connection with TLS.
     pub(crate) fn tls(stream: TlsStream<TcpStream>) -> Self {
         Self { kind: Kind::Tls(Box::new(stream)), prefix: Vec::new() }
+    }
+
+    /// Bytes that were written and that the peer's kernel has not taken yet, if that can be told.
+    pub(crate) fn unsent(&self) -> Option<u64> {
+        unsent(self.socket().as_fd())
     }
 
     /// Puts bytes back that were read.

@@ -62,6 +62,7 @@ impl Budget {
     }
 
     /// How many retries there were after the last [`Budget::withdraw`].
+    #[cfg(test)]
     pub const fn left(&self) -> u64 {
         self.balance / UNITS
     }

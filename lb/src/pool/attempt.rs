@@ -28,11 +28,8 @@ impl Attempt {
     pub(super) fn begin(pool: &Arc<Pool>, incarnation: &Arc<Incarnation>, max_conns: u32) -> Option<Self> {
         let in_flight = &incarnation.in_flight;
         let limit = if max_conns == 0 { u32::MAX } else { max_conns };
-        let now = in_flight.fetch_add(1, Ordering::Relaxed);
-        if now >= limit {
-            in_flight.fetch_sub(1, Ordering::Relaxed);
-            return None;
-        }
+        // Never above the limit, not even for a moment: another thread would take it for a place that is taken.
+        in_flight.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < limit).then(|| n + 1)).ok()?;
         incarnation.attempts.fetch_add(1, Ordering::Relaxed);
         Some(Self {
             pool: Arc::clone(pool),

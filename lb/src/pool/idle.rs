@@ -50,6 +50,13 @@ impl Idle {
         self.h2 = Some((handle, now));
     }
 
+    /// This HTTP/2 connection takes no requests any more. It lives on for those it has.
+    pub(crate) fn unshare(&mut self, handle: &H2Handle) {
+        if self.h2.as_ref().is_some_and(|(shared, _)| shared.is_same(handle)) {
+            self.h2 = None;
+        }
+    }
+
     /// Closes what was unused for too long or was closed by the other side.
     pub(crate) fn sweep(&mut self, now: Instant, timeout: Duration) {
         self.h1.retain_mut(|(connection, since)| now - *since < timeout && connection.is_quiet());

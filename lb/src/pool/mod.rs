@@ -25,9 +25,9 @@ use wire::{PutUpstreams, Upstream, UpstreamStatus, UpstreamsView};
 pub use self::attempt::{Attempt, NoUpstream, Tried};
 pub(crate) use self::idle::Idle;
 pub use self::incarnation::Incarnation;
-use self::snapshot::Snapshot;
+use self::snapshot::{Entry, Snapshot};
 pub use self::validate::{Invalid, validate};
-use crate::metrics::{Metrics, Outcome};
+use crate::metrics::{Metrics, Outcome, Seen, State};
 use crate::policy::budget::Budget;
 use crate::policy::deadline::FirstByte;
 use crate::policy::health;
@@ -86,7 +86,7 @@ pub enum Refused {
 /// What a choice depends on, beside the upstreams.
 #[derive(Debug, Clone, Copy)]
 pub struct Choice<'a> {
-    /// The request's key for consistent hashing; empty with other balances.
+    /// The request's key for consistent hashing; empty with other balances, and when a request has none.
     pub key: &'a [u8],
     /// Evenly distributed.
     pub random: u64,
@@ -265,6 +265,29 @@ impl Pool {
         UpstreamsView { generation: snapshot.generation, upstreams: upstreams.collect() }
     }
 
+    /// What the metrics show of each upstream in the set.
+    pub fn seen(&self) -> Vec<Seen> {
+        let snapshot = self.snapshot.load();
+        let (now_ms, limits) = (self.now_ms(), self.settings.load().health);
+        // Without ejection only the checks speak against it.
+        let checks_only = health::Limits { max_fails: 0, ..limits };
+        let seen = snapshot.entries.iter().map(|Entry { spec, incarnation }| {
+            let is_available = incarnation.is_available(now_ms, &limits);
+            let state = if !incarnation.is_available(now_ms, &checks_only) {
+                State::Down
+            } else if !is_available {
+                State::Ejected
+            } else if spec.state == wire::UpstreamState::Draining {
+                State::Draining
+            } else {
+                State::Up
+            };
+            let in_flight = incarnation.in_flight.load(Ordering::Relaxed);
+            Seen { id: Arc::clone(incarnation.id()), in_flight, is_available, state }
+        });
+        seen.collect()
+    }
+
     /// The incarnations in the set.
     pub fn incarnations(&self) -> Vec<Arc<Incarnation>> {
         self.snapshot.load().entries.iter().map(|entry| Arc::clone(&entry.incarnation)).collect()
@@ -290,7 +313,7 @@ impl Pool {
         tried: &Tried,
         choice: Choice<'_>,
     ) -> Result<Attempt, NoUpstream> {
-        self.pick(tried, choice, &[Pass::Available])
+        self.pick(tried, choice, &[Pass::Available, Pass::Backup])
     }
 
     fn pick(
@@ -303,7 +326,10 @@ impl Pool {
         let settings = self.settings.load();
         let now_ms = self.now_ms();
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let hint = Hint { turn, random: choice.random, key: choice.key };
+        // Requests without a key are spread, as nginx does, instead of all going to one upstream.
+        let spread = choice.random.to_le_bytes();
+        let key = if choice.key.is_empty() { &spread } else { choice.key };
+        let hint = Hint { turn, random: choice.random, key };
         let in_flight =
             |index: u16| snapshot.entries[usize::from(index)].incarnation.in_flight.load(Ordering::Relaxed);
         let mut reason = NoUpstream::None;

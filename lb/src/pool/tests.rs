@@ -153,15 +153,32 @@ fn one_that_was_tried_is_not_chosen_again() {
 #[test]
 fn series_of_removed_upstreams_go() {
     let (pool, metrics) = pool_with(settings(Balance::RoundRobin));
-    let text = || String::from_utf8(metrics.encode(&pool.view()).unwrap()).unwrap();
+    let text = || String::from_utf8(metrics.encode(&pool.seen()).unwrap()).unwrap();
     pool.put(set(1, [upstream(1), upstream(2)])).unwrap();
     let late = next(&pool).unwrap();
     assert!(text().contains("upstream=\"host1/svc-1\"") && text().contains("upstream=\"host1/svc-2\""));
     assert!(text().contains("lb_upstreams{state=\"up\"} 2"));
     pool.put(set(2, [upstream(2)])).unwrap();
-    late.end(Outcome::Ok);
-    assert!(!text().contains("upstream=\"host1/svc-1\"") && text().contains("upstream=\"host1/svc-2\""));
-    assert!(text().contains("lb_generation 2"));
+    late.end(Outcome::Failed(Failure::Cut));
+    // What came to an end with it is still seen, twice.
+    let cut = "lb_attempts_total{outcome=\"cut\",upstream=\"host1/svc-1\"} 1";
+    for _ in 0..2 {
+        let text = text();
+        assert!(
+            text.contains(cut) && !text.contains("lb_upstream_state{state=\"up\",upstream=\"host1/svc-1\"}")
+        );
+    }
+    let last = text();
+    assert!(!last.contains("upstream=\"host1/svc-1\"") && last.contains("upstream=\"host1/svc-2\""));
+    assert!(last.contains("lb_generation 2"));
+    // One that comes back in time goes on counting.
+    next(&pool).unwrap().end(Outcome::Ok);
+    pool.put(set(3, [])).unwrap();
+    pool.put(set(4, [upstream(2)])).unwrap();
+    next(&pool).unwrap().end(Outcome::Ok);
+    for _ in 0..3 {
+        assert!(text().contains("lb_attempts_total{outcome=\"ok\",upstream=\"host1/svc-2\"} 2"));
+    }
 }
 
 #[test]

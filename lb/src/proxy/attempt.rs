@@ -19,6 +19,7 @@ use super::h2_head;
 use super::rewrite::put_request;
 use super::upstream::{self, H1Upstream, H2Upstream, HeadError, Upstream};
 use crate::config::Protocol;
+use crate::http1::BodyLength;
 use crate::net::{Buffered, Connector, is_out_of_resources};
 use crate::policy::retry::{Connection, Failure};
 use crate::pool::{Idle, Incarnation};
@@ -102,7 +103,8 @@ impl Exchange<'_, '_> {
         let now = Instant::now();
         let mut wait = Wait {
             began: now,
-            first_byte: self.first_byte_due(now),
+            // Nothing is sent yet, so any request may go elsewhere.
+            first_byte: self.body.is_replayable().then(|| now + self.proxy.pool.first_byte().deadline()),
             overdue: false,
             hard: now + self.config.attempt.connect_timeout_ms.duration(),
         };
@@ -110,6 +112,9 @@ impl Exchange<'_, '_> {
             Protocol::Http1 => self.open_h1(&incarnation, cut.as_mut(), &mut wait).await?,
             Protocol::H2 => self.open_h2(&incarnation, cut.as_mut(), &mut wait).await?,
         };
+        if !self.may_give_way(connection) {
+            wait.first_byte = None;
+        }
         // A further attempt begins with what was read for the one before.
         if let Some(kept) = self.body.replay().filter(|kept| !kept.is_empty()) {
             upstream.push(kept);
@@ -119,9 +124,12 @@ impl Exchange<'_, '_> {
         }
         let mut sending = Sending { connection, stage: None, broken: false };
         for _ in 0..=MAX_INTERIM {
-            self.await_head(&mut upstream, &mut sending, cut.as_mut(), &mut wait).await?;
+            self.await_head(&incarnation, &mut upstream, &mut sending, cut.as_mut(), &mut wait).await?;
             if let Some(attempt) = self.flow.current().filter(|_| sending.connection != Connection::Heard) {
                 attempt.heard();
+            }
+            if sending.connection == Connection::Pooled && self.is_farewell() {
+                return Err(Stopped::Failed { failure: Failure::Reset, connection, nothing_sent: false });
             }
             sending.connection = Connection::Heard;
             sending.stage = None;
@@ -139,13 +147,24 @@ impl Exchange<'_, '_> {
         })
     }
 
-    /// When another upstream is the better bet. Never while the client is still sending, nor when the request
-    /// cannot be sent twice.
-    fn first_byte_due(&self, now: Instant) -> Option<Instant> {
+    /// Whether another upstream may be the better bet while this one is silent. Not while the client is still
+    /// sending, nor when the request cannot be sent twice.
+    fn may_give_way(&self, connection: Connection) -> bool {
         let repeats_all = self.proxy.pool.rules().rules.repeats_all_methods();
         let safe = self.request.method().is_idempotent() || repeats_all;
-        (safe && self.body.is_complete() && self.body.is_replayable())
-            .then(|| now + self.proxy.pool.first_byte().deadline())
+        let all_sent = self.body.is_complete() || self.awaits_continue(connection);
+        safe && all_sent && self.body.is_replayable()
+    }
+
+    /// Whether the client waits for a word of the upstream before it sends the body: RFC 9110, section 10.1.1.
+    fn awaits_continue(&self, connection: Connection) -> bool {
+        connection != Connection::Heard && self.body.received() == 0 && self.request.expects_continue()
+    }
+
+    /// Whether the head is what an upstream says that closes a connection nobody used: RFC 9110, section 15.5.9. It
+    /// is no answer to this request, which crossed with it.
+    fn is_farewell(&self) -> bool {
+        self.response.status() == 408 && !self.response.keeps_alive(BodyLength::Empty)
     }
 
     async fn open_h1(
@@ -165,7 +184,7 @@ impl Exchange<'_, '_> {
             let connector = self.connector();
             let connecting = connector.connect(incarnation.addr());
             let connected = self.await_connection(connecting, cut, wait).await?;
-            let transport = connected.map_err(|e| Stopped::unsent(connect_failure(&e)))?;
+            let transport = connected.map_err(|e| self.not_connected(&e))?;
             (Buffered::new(transport), Connection::New)
         };
         if self.head.is_empty() {
@@ -195,26 +214,38 @@ impl Exchange<'_, '_> {
         } else {
             incarnation.with_idle(self.thread, |idle| idle.share(Instant::now())).flatten()
         };
-        let (handle, connection) = if let Some(handle) = present {
-            (handle, Connection::Pooled)
-        } else {
-            let connector = self.connector();
-            let connecting = async move {
-                upstream::connect_h2(connector.connect(addr).await?).await.map_err(io::Error::other)
-            };
-            let connected = self.await_connection(connecting, cut.as_mut(), wait).await?;
-            let handle = connected.map_err(|e| Stopped::unsent(connect_failure(&e)))?;
-            incarnation.with_idle(self.thread, |idle| idle.share_from_now(handle.clone(), Instant::now()));
-            (handle, Connection::New)
-        };
-        let opened = self.await_connection(H2Upstream::open(handle, request, ends), cut, wait).await?;
-        match opened {
-            Ok(upstream) => Ok((Upstream::H2(upstream), connection)),
-            Err(e) => {
-                tracing::debug!("the connection takes no request: {e}");
-                Err(Stopped::Failed { failure: Failure::Reset, connection, nothing_sent: true })
+        if let Some(handle) = present {
+            let opening = H2Upstream::open(handle.clone(), request.clone(), ends);
+            match self.await_connection(opening, cut.as_mut(), wait).await? {
+                Ok(upstream) => return Ok((Upstream::H2(upstream), Connection::Pooled)),
+                Err(e) => {
+                    tracing::debug!("the shared connection takes no request: {e}");
+                    incarnation.with_idle(self.thread, |idle| idle.unshare(&handle));
+                }
             }
         }
+        let connector = self.connector();
+        let connecting = async move {
+            upstream::connect_h2(connector.connect(addr).await?).await.map_err(io::Error::other)
+        };
+        let connected = self.await_connection(connecting, cut.as_mut(), wait).await?;
+        let handle = connected.map_err(|e| self.not_connected(&e))?;
+        incarnation.with_idle(self.thread, |idle| idle.share_from_now(handle.clone(), Instant::now()));
+        let opened = self.await_connection(H2Upstream::open(handle, request, ends), cut, wait).await?;
+        let upstream = opened.map_err(|e| {
+            tracing::debug!("a new connection takes no request: {e}");
+            Stopped::unsent(Failure::Reset)
+        })?;
+        Ok((Upstream::H2(upstream), Connection::New))
+    }
+
+    fn not_connected(&mut self, error: &io::Error) -> Stopped {
+        if is_out_of_resources(error) {
+            tracing::warn!("cannot connect for want of resources: {error}");
+            // That is not the upstream's fault.
+            self.flow.excuse();
+        }
+        Stopped::unsent(Failure::ConnectError)
     }
 
     const fn connector(&self) -> Connector {
@@ -248,6 +279,7 @@ impl Exchange<'_, '_> {
     /// Sends the request and waits for a head, informational or not.
     async fn await_head(
         &mut self,
+        incarnation: &Incarnation,
         upstream: &mut Upstream,
         sending: &mut Sending,
         mut cut: Cut<'_, '_>,
@@ -263,6 +295,12 @@ impl Exchange<'_, '_> {
                 Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
                 Poll::Ready(Err(e)) => {
                     tracing::debug!("no response: {e}");
+                    if let (HeadError::H2 { unprocessed: true, .. }, Upstream::H2(upstream)) =
+                        (&e, &*upstream)
+                    {
+                        // It may be about to end, and a new one is cheap.
+                        incarnation.with_idle(self.thread, |idle| idle.unshare(upstream.handle()));
+                    }
                     return Poll::Ready(Err(head_stopped(&e, sending, upstream.sent_nothing())));
                 }
                 Poll::Pending => {}
@@ -284,13 +322,14 @@ impl Exchange<'_, '_> {
             let stage = match uploaded.flushed {
                 false => Stage::Taking,
                 true if self.body.is_complete() || sending.broken => Stage::Answering,
+                true if self.awaits_continue(sending.connection) => Stage::Answering,
                 true => Stage::Client,
             };
             if uploaded.progress || sending.stage != Some(stage) {
                 sending.stage = Some(stage);
                 let now = Instant::now();
-                if wait.first_byte.is_none() && !wait.overdue {
-                    wait.first_byte = self.first_byte_due(now);
+                if wait.first_byte.is_none() && !wait.overdue && self.may_give_way(sending.connection) {
+                    wait.first_byte = Some(now + self.proxy.pool.first_byte().deadline());
                 }
                 wait.hard = now + self.patience(stage);
                 self.timer.set(wait.due());
@@ -341,13 +380,6 @@ impl Exchange<'_, '_> {
         }
         Poll::Pending
     }
-}
-
-fn connect_failure(error: &io::Error) -> Failure {
-    if is_out_of_resources(error) {
-        tracing::warn!("cannot connect for want of resources: {error}");
-    }
-    Failure::ConnectError
 }
 
 fn head_stopped(error: &HeadError, sending: &Sending, sent_nothing: bool) -> Stopped {

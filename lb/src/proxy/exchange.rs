@@ -26,6 +26,9 @@ use crate::net::Timer;
 use crate::policy::retry::{Connection, Failure};
 use crate::pool::{Choice, NoUpstream};
 
+/// A buffer of this size is kept for the next request; a larger one is given back.
+const KEPT_BYTES: usize = 4 * 1024;
+
 /// What a connection's requests have in common.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Peer {
@@ -43,6 +46,17 @@ pub(crate) struct Scratch {
     kept: Vec<u8>,
     request_id: String,
     key: Vec<u8>,
+}
+
+impl Scratch {
+    /// Between two requests: gives back what is larger than usual.
+    pub(crate) fn trim(&mut self) {
+        for buffer in [&mut self.head, &mut self.kept, &mut self.key] {
+            if buffer.capacity() > KEPT_BYTES {
+                *buffer = Vec::new();
+            }
+        }
+    }
 }
 
 /// How an exchange ended.
@@ -84,6 +98,8 @@ pub(crate) struct Exchange<'a, 'c> {
     pub(super) sent_bytes: u64,
     /// How it ended, in one word.
     pub(super) ending: &'static str,
+    /// How long it took until another protocol was agreed.
+    pub(super) upgraded: Option<Duration>,
 }
 
 /// What may become of the connection.
@@ -140,6 +156,7 @@ pub(crate) async fn serve(begin: Begin<'_, '_>) -> After {
         random: rand::random(),
         sent_bytes: 0,
         ending: "complete",
+        upgraded: None,
     };
     let end = match exchange.run().await {
         End::Answer(answer) => {
@@ -261,14 +278,18 @@ impl<'a> Exchange<'a, '_> {
         let answer = move |why| Answer::Failed { failure, why, attempts };
         match why {
             GaveUp::NoUpstream(none @ (NoUpstream::None | NoUpstream::AllFull)) => {
-                self.wait_for_help(none, move |none| answer(GaveUp::NoUpstream(none))).await
+                self.wait_for_help(none, Answer::NoUpstream).await?;
             }
             // All that there are have failed. Whoever pushes upstreams is about to say so.
             GaveUp::NoUpstream(NoUpstream::AllTried) if self.config.upstreams.is_empty() => {
-                self.wait_for_help(NoUpstream::AllTried, move |_| answer(why)).await
+                self.wait_for_help(NoUpstream::AllTried, move |_| answer(why)).await?;
             }
-            GaveUp::NoUpstream(_) | GaveUp::Rules(_) | GaveUp::Budget => Err(End::Answer(answer(why))),
+            GaveUp::NoUpstream(_) | GaveUp::Rules(_) | GaveUp::Budget => {
+                return Err(End::Answer(answer(why)));
+            }
         }
+        self.proxy.metrics.retry(failure);
+        Ok(())
     }
 
     /// Waits until an upstream takes the request, within bounds of time and number.
@@ -347,7 +368,8 @@ impl<'a> Exchange<'a, '_> {
         };
         self.flow.end(if matches!(end, End::Sent { .. }) { Outcome::Ok } else { Outcome::Abandoned });
         let elapsed = self.flow.elapsed();
-        self.proxy.metrics.request(status, elapsed.as_secs_f64());
+        // How long a tunnel lives says nothing of how fast its request was answered.
+        self.proxy.metrics.request(status, self.upgraded.unwrap_or(elapsed).as_secs_f64());
         self.proxy.log(self, status, elapsed);
         after
     }

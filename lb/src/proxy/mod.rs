@@ -12,6 +12,7 @@ mod exchange;
 mod h2_body;
 mod h2_head;
 mod message;
+mod rate;
 mod relay;
 mod rewrite;
 mod tunnel;
@@ -25,11 +26,11 @@ use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use http::request::Parts;
-use pingora_limits::rate::Rate;
 
 pub(crate) use self::answer::Answer;
 pub(crate) use self::downstream::{Downstream, H1Client, H2Client};
 pub(crate) use self::exchange::{After, Begin, Exchange, Peer, Scratch, refuse, serve};
+use self::rate::ClientRate;
 pub(crate) use self::upstream::H2Handle;
 use crate::access_log::{self, AccessLog, Record};
 use crate::config::{Config, HashKey};
@@ -47,7 +48,7 @@ pub(crate) struct Proxy {
     pub(crate) metrics: Arc<Metrics>,
     /// Requests that wait for an upstream.
     queued: AtomicUsize,
-    rate: Rate,
+    rate: ClientRate,
     access_log: Option<AccessLog>,
 }
 
@@ -60,7 +61,7 @@ impl Proxy {
     ) -> Self {
         Self {
             queued: AtomicUsize::new(0),
-            rate: Rate::new(Duration::from_secs(1)),
+            rate: ClientRate::default(),
             config: ArcSwap::from_pointee(config),
             pool,
             metrics,
@@ -93,7 +94,7 @@ impl Proxy {
 
     /// Counts a request of this client. True when it had more than `limit` within the second.
     fn is_over_rate(&self, client: IpAddr, limit: u64) -> bool {
-        u64::try_from(self.rate.observe(&client, 1)).is_ok_and(|count| count > limit)
+        self.rate.count(client) > limit
     }
 
     fn log(&self, exchange: &Exchange<'_, '_>, status: u16, duration: Duration) {
@@ -165,7 +166,8 @@ impl Drop for InFlight<'_> {
     }
 }
 
-/// What of a request decides where it goes, into `key`. Empty unless that matters.
+/// What of a request decides where it goes, into `key`. Empty unless that matters, and when the request has no such
+/// part.
 fn hash_key(key: &mut Vec<u8>, config: &Config, request: &RequestHead, client: IpAddr) {
     key.clear();
     if config.balance != Balance::Hash {

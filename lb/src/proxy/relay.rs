@@ -17,7 +17,6 @@ use super::tunnel::tunnel;
 use super::upstream::Upstream;
 use crate::http1::{BodyLength, Method, Version, list};
 use crate::metrics::Outcome;
-use crate::net::Buffered;
 use crate::policy::retry::{self, Connection, Failure};
 use crate::pool::Incarnation;
 
@@ -37,6 +36,8 @@ struct Relay {
     /// The upstream takes nothing any more of the request.
     broken: bool,
     waiting: Option<Waiting>,
+    /// What the client's kernel had not taken when the present wait for it began.
+    unsent: Option<u64>,
 }
 
 impl Exchange<'_, '_> {
@@ -65,7 +66,7 @@ impl Exchange<'_, '_> {
         };
         if retry::is_failure_status(status, &self.proxy.pool.rules().rules) {
             let request = self.progress(Connection::Heard, false);
-            if self.flow.failed(Failure::Status(status), request, &self.proxy.pool, &self.proxy.metrics) {
+            if self.flow.replaced(Failure::Status(status), request, &self.proxy.pool, &self.proxy.metrics) {
                 return Err(Stopped::Next);
             }
         }
@@ -88,7 +89,7 @@ impl Exchange<'_, '_> {
 
     /// Passes the body on. An error means that it broke off, and is counted.
     async fn relay(&mut self, upstream: &mut Upstream) -> Result<(), ()> {
-        let mut relay = Relay { ended: false, uploaded: false, broken: false, waiting: None };
+        let mut relay = Relay { ended: false, uploaded: false, broken: false, waiting: None, unsent: None };
         let ended = poll_fn(|cx| {
             // What is left of the request goes on meanwhile; if it cannot, the response still may.
             let mut progress = false;
@@ -98,13 +99,18 @@ impl Exchange<'_, '_> {
                         progress = uploaded.progress;
                         relay.uploaded = uploaded.flushed && self.body.is_complete();
                     }
-                    Err(_) => relay.broken = true,
+                    // What is wrong is the client's, and it cannot be told any more but by the end.
+                    Err(_) => return Poll::Ready(Err(Outcome::Abandoned)),
                 }
             }
             self.poll_relay(cx, upstream, &mut relay, progress)
         })
         .await;
-        ended.map_err(|outcome| self.flow.end(outcome))
+        ended.map_err(|outcome| {
+            // As in nginx: what happens behind the head does not count towards `max_fails`.
+            self.flow.excuse();
+            self.flow.end(outcome);
+        })
     }
 
     fn poll_relay(
@@ -160,12 +166,29 @@ impl Exchange<'_, '_> {
     ) -> Poll<Outcome> {
         if progress || relay.waiting != Some(waiting) {
             relay.waiting = Some(waiting);
+            relay.unsent = None;
             self.timer.set(Instant::now() + self.patience_with(waiting));
         }
-        self.timer.poll_due(cx).map(|()| match waiting {
-            Waiting::Client => Outcome::Abandoned,
-            Waiting::Upstream => Outcome::Failed(Failure::Timeout),
-        })
+        loop {
+            if waiting == Waiting::Client && relay.unsent.is_none() {
+                relay.unsent = self.client.unsent();
+            }
+            if self.timer.poll_due(cx).is_pending() {
+                return Poll::Pending;
+            }
+            match waiting {
+                // A socket is writable again only when much of its queue has left. A client that takes it slowly is
+                // not one that takes nothing.
+                Waiting::Client if self.client.unsent() < relay.unsent => {
+                    relay.unsent = None;
+                    self.timer.set(Instant::now() + self.patience_with(waiting));
+                }
+                Waiting::Client => return Poll::Ready(Outcome::Abandoned),
+                // The upstream may wait for the rest of the request.
+                Waiting::Upstream if !self.body.is_complete() => return Poll::Ready(Outcome::Abandoned),
+                Waiting::Upstream => return Poll::Ready(Outcome::Failed(Failure::Timeout)),
+            }
+        }
     }
 
     const fn patience_with(&self, waiting: Waiting) -> Duration {
@@ -232,9 +255,9 @@ impl Exchange<'_, '_> {
         let (Some(client), Some(server)) = (self.client.connection(), upstream.connection()) else {
             return End::Broken(101);
         };
-        let idle: Duration = self.config.attempt.read_timeout_ms.duration();
-        let passed: (&mut Buffered, &mut Buffered) = (client, server);
-        self.sent_bytes = tunnel(passed.0, passed.1, self.timer, idle).await;
+        self.upgraded = Some(self.flow.elapsed());
+        let idle = self.config.attempt.read_timeout_ms.duration();
+        self.sent_bytes = tunnel(client, server, self.timer, idle).await;
         end
     }
 }

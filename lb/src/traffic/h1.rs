@@ -8,6 +8,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::Traffic;
 use crate::config::Config;
@@ -69,7 +70,7 @@ impl Traffic {
                         After::Close if decoder.is_done() && io.is_quiet() => {
                             return close(&mut io, &mut timer).await;
                         }
-                        After::Close => return linger(&mut io, &mut timer).await,
+                        After::Close => return linger(&mut io, &mut timer, &self.finishing).await,
                         After::Abort => return,
                     }
                 }
@@ -82,11 +83,12 @@ impl Traffic {
                 tracing::debug!(peer = %peer.ip, status = answer.status(), "no request: {answer:?}");
                 let client = H1Client::new(&mut io, &mut decoder, Version::Http11, BodyLength::Empty, true);
                 if proxy::refuse(&self.proxy, &mut Downstream::H1(client), answer, &mut timer).await {
-                    linger(&mut io, &mut timer).await;
+                    linger(&mut io, &mut timer, &self.finishing).await;
                 }
                 return;
             }
             io.trim();
+            scratch.trim();
         }
     }
 
@@ -167,12 +169,18 @@ async fn close(io: &mut Buffered, timer: &mut Timer) {
     .await;
 }
 
-/// Ends the connection of a client that may still be sending.
-async fn linger(io: &mut Buffered, timer: &mut Timer) {
+/// Ends the connection of a client that may still be sending. Once the process is `finishing` nobody is waited for,
+/// but for the clients that got their answer only then.
+async fn linger(io: &mut Buffered, timer: &mut Timer, finishing: &CancellationToken) {
+    let was_finishing = finishing.is_cancelled();
     close(io, timer).await;
-    let end = Instant::now() + LINGER_MOST;
+    let end = Instant::now() + if was_finishing { LINGER } else { LINGER_MOST };
     let mut is_new = true;
+    let mut finished = pin!(finishing.cancelled());
     poll_fn(|cx| {
+        if !was_finishing && finished.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
         loop {
             let n = io.input().len();
             io.consume(n);

@@ -6,11 +6,11 @@
 
 mod h1;
 mod h2;
+mod watched;
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
@@ -19,6 +19,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::watched::Watched;
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::net::{Buffered, Transport};
@@ -63,18 +64,22 @@ impl Traffic {
 
     /// Takes connections for this thread until told to stop.
     pub(crate) async fn accept(self, listener: Listener, thread: usize) {
+        let Listener { socket, tls } = listener;
+        let socket = match Watched::new(socket) {
+            Ok(socket) => socket,
+            Err(e) => return tracing::error!("cannot accept connections: {e}"),
+        };
         loop {
-            let next = async {
-                let place = Arc::clone(&self.places).acquire_owned().await.map_err(io::Error::other)?;
-                listener.socket.accept().await.map(|(stream, peer)| (place, stream, peer))
-            };
             let accepted = tokio::select! {
                 biased;
-                () = self.stop_accepting.cancelled() => return self.accept_backlog(&listener, thread),
-                accepted = next => accepted,
+                () = self.stop_accepting.cancelled() => {
+                    return self.accept_backlog(&socket, tls.as_ref(), thread);
+                }
+                accepted = self.next(&socket) => accepted,
             };
             match accepted {
-                Ok((place, stream, peer)) => self.admit(place, stream, peer, &listener, thread),
+                Ok(Some((place, stream, peer))) => self.admit(place, stream, peer, tls.clone(), thread),
+                Ok(None) => {}
                 Err(e) => {
                     tracing::warn!("cannot accept a connection: {e}");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -83,14 +88,27 @@ impl Traffic {
         }
     }
 
+    /// The next connection, with its place. None if there was none, or another thread took it.
+    ///
+    /// A place is only asked for when a connection waits, so that quiet listeners hold none; and a connection is only
+    /// taken with a place, so that what waits stays in the kernel's queue, for whoever has the socket next.
+    async fn next(
+        &self,
+        socket: &Watched,
+    ) -> io::Result<Option<(OwnedSemaphorePermit, TcpStream, SocketAddr)>> {
+        let mut ready = socket.ready().await?;
+        let place = Arc::clone(&self.places).acquire_owned().await.map_err(io::Error::other)?;
+        let accepted = Watched::accept_noticed(&mut ready)?;
+        Ok(accepted.map(|(stream, peer)| (place, stream, peer)))
+    }
+
     /// Takes what the kernel has already accepted, as far as there are places: closing the listener would
-    /// reset it.
-    fn accept_backlog(&self, listener: &Listener, thread: usize) {
-        let mut cx = Context::from_waker(Waker::noop());
+    /// reset it. The socket itself is asked, since the runtime may not have noticed yet.
+    fn accept_backlog(&self, socket: &Watched, tls: Option<&TlsAcceptor>, thread: usize) {
         while let Ok(place) = Arc::clone(&self.places).try_acquire_owned()
-            && let Poll::Ready(Ok((stream, peer))) = listener.socket.poll_accept(&mut cx)
+            && let Ok((stream, peer)) = socket.accept()
         {
-            self.admit(place, stream, peer, listener, thread);
+            self.admit(place, stream, peer, tls.cloned(), thread);
         }
     }
 
@@ -99,10 +117,10 @@ impl Traffic {
         place: OwnedSemaphorePermit,
         stream: TcpStream,
         peer: SocketAddr,
-        listener: &Listener,
+        tls: Option<TlsAcceptor>,
         thread: usize,
     ) {
-        let (traffic, tls) = (self.clone(), listener.tls.clone());
+        let traffic = self.clone();
         self.connections.spawn(async move {
             traffic.metrics.connections.inc();
             traffic.serve(stream, peer, tls, thread).await;

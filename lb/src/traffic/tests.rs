@@ -1,6 +1,7 @@
 //! The end of the listener.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -57,4 +58,27 @@ async fn what_waits_already_is_served() {
 async fn but_not_beyond_the_limit() {
     let answers = answers(2, 5).await;
     assert_eq!(answers.iter().filter(|answer| answer.contains("no_upstream")).count(), 2, "{answers:?}");
+}
+
+#[tokio::test]
+async fn a_quiet_listener_holds_no_place() {
+    let traffic = traffic(1);
+    let mut addrs = Vec::new();
+    let mut loops = tokio::task::JoinSet::new();
+    for thread in 0..4 {
+        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        addrs.push(socket.local_addr().unwrap());
+        loops.spawn(traffic.clone().accept(Listener { socket, tls: None }, thread));
+    }
+    // Not in the order in which those who wait would get the place in turn.
+    for _ in 0..2 {
+        for addr in addrs.iter().rev() {
+            let mut stream = TcpStream::connect(addr).await.unwrap();
+            stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+            let mut text = String::new();
+            let read = stream.read_to_string(&mut text);
+            tokio::time::timeout(Duration::from_secs(20), read).await.expect("an answer").unwrap();
+            assert!(text.contains("no_upstream"), "{text:?}");
+        }
+    }
 }

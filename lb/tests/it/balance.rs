@@ -118,6 +118,16 @@ async fn a_key_stays_where_it_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn requests_without_a_key_are_spread() {
+    let all = upstreams(4, &Does::Serves).await;
+    let lb = Balancer::start("balance = \"hash\"\nhash_key = \"header:X-User\"", "").await;
+    lb.set(1, &all.iter().collect::<Vec<_>>()).await;
+    let served = map(&lb, &vec!["GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(); 200]).await;
+    // That one of four is missing by chance is as likely as drawing 200 times without it.
+    assert_eq!(served.iter().collect::<std::collections::BTreeSet<_>>().len(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_client_stays_where_it_is() {
     let all = upstreams(4, &Does::Serves).await;
     let lb = Balancer::start("balance = \"hash\"\nhash_key = \"client\"", "").await;

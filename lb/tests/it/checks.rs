@@ -38,6 +38,8 @@ async fn an_upstream_is_taken_out_and_brought_back() {
 
     bad.now(Does::Says(TEAPOT));
     until("out", async || !is_available(&lb, &bad).await).await;
+    let down = format!("lb_upstream_state{{state=\"down\",upstream=\"{}\"}}", bad.id);
+    assert_eq!(lb.metric(&down).await, Some(1.0));
     assert!(checks(&lb, "status").await >= 3.0);
     for _ in 0..6 {
         assert!(send(lb.traffic, "GET", Vec::new()).await.text().starts_with("host1/good "));

@@ -173,7 +173,7 @@ async fn who_has_no_place_left_is_no_better_bet() {
     until("it is full", async || lb.status_of(&small).await["in_flight"] == 1).await;
     lb.set_json(3, vec![hangs.with(&json!({"weight": 1000})), limited]).await;
     let answer = send(lb.traffic, "GET", Vec::new()).await;
-    assert_eq!((answer.status, answer.code().as_str()), (504, "upstream_timeout"));
+    assert_eq!((answer.status, answer.code().as_str()), (503, "no_upstream"));
     assert_eq!((hangs.asked(), small.asked()), (1, 0));
 }
 

@@ -26,6 +26,10 @@ async fn is_available(lb: &Balancer, upstream: &Upstream) -> bool {
     let available = lb.status_of(upstream).await["available"].as_bool().unwrap();
     let metric = lb.metric(&format!("lb_upstream_available{{upstream=\"{}\"}}", upstream.id)).await;
     assert_eq!(metric, Some(f64::from(u8::from(available))));
+    for (state, is_in) in [("up", available), ("ejected", !available), ("draining", false), ("down", false)] {
+        let line = format!("lb_upstream_state{{state=\"{state}\",upstream=\"{}\"}}", upstream.id);
+        assert_eq!(lb.metric(&line).await, Some(f64::from(u8::from(is_in))), "{line}");
+    }
     available
 }
 

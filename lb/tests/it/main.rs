@@ -18,6 +18,7 @@ mod membership;
 mod process;
 mod program;
 mod queue;
+mod regressions;
 mod reload;
 mod retry;
 mod reuse;

@@ -113,6 +113,11 @@ impl Program {
         self.logged_times(message, 1).await
     }
 
+    /// Whether the first process has not ended.
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
     /// Waits until the first process has ended. Answers its exit code.
     pub(crate) async fn exit(&mut self) -> Option<i32> {
         let mut status = None;

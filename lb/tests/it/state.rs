@@ -89,3 +89,54 @@ async fn a_full_disk_leaves_the_old_file() {
     assert_eq!(written(&path)["generation"], 1);
     assert_eq!(lb.get("/v1/upstreams").await.json()["generation"], 2);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edited_list_wins_over_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("upstreams.json");
+    let (a, b) = (Upstream::new("a", Does::Serves).await, Upstream::new("b", Does::Serves).await);
+    let table = |upstream: &Upstream| {
+        format!("[[upstreams]]\nid = \"{}\"\naddr = \"{}\"\n", upstream.id, upstream.addr)
+    };
+    let serves = async |lb: &Balancer| send(lb.traffic, "GET", Vec::new()).await.text();
+    let generation = async |lb: &Balancer| lb.get("/v1/upstreams").await.json()["generation"].clone();
+
+    let lb = Balancer::start(&top(&path), &table(&a)).await;
+    assert!(serves(&lb).await.starts_with("host1/a "));
+    lb.stop().await;
+    let lb = Balancer::start(&top(&path), &table(&b)).await;
+    assert!(serves(&lb).await.starts_with("host1/b "));
+    assert_eq!(generation(&lb).await, 2);
+    // A pushed set is kept as long as the list is not edited again, and so it is when there is no list any more.
+    lb.set(7, &[&a]).await;
+    lb.stop().await;
+    for tables in [table(&b), String::new()] {
+        let lb = Balancer::start(&top(&path), &tables).await;
+        assert!(serves(&lb).await.starts_with("host1/a "));
+        assert_eq!(generation(&lb).await, 7);
+        lb.stop().await;
+    }
+    // An edit that was reloaded is known to the file.
+    let lb = Balancer::start(&top(&path), &table(&b)).await;
+    lb.reload(&top(&path), &table(&a)).await;
+    assert_eq!(generation(&lb).await, 8);
+    lb.set(9, &[&b]).await;
+    lb.stop().await;
+    let lb = Balancer::start(&top(&path), &table(&a)).await;
+    assert!(serves(&lb).await.starts_with("host1/b "));
+    assert_eq!(generation(&lb).await, 9);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_of_an_older_version_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("upstreams.json");
+    let (a, b) = (Upstream::new("a", Does::Serves).await, Upstream::new("b", Does::Serves).await);
+    fs::write(&path, json!({"generation": 5, "upstreams": [a.json()]}).to_string()).unwrap();
+    let table = format!("[[upstreams]]\nid = \"b\"\naddr = \"{}\"\n", b.addr);
+    let lb = Balancer::start(&top(&path), &table).await;
+    assert!(send(lb.traffic, "GET", Vec::new()).await.text().starts_with("host1/a "));
+    // From now on an edit would be noticed.
+    until("written", async || written(&path)["configured"][0]["id"] == "b").await;
+    assert_eq!(written(&path)["generation"], 5);
+}

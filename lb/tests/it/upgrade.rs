@@ -160,6 +160,31 @@ async fn a_successor_with_a_broken_configuration_does_not_take_over() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_hangs_is_written_to_again_when_it_goes_on() {
+    let top = "state_file = \"{dir}/state.json\"";
+    let mut program = Program::start(top, DRAIN).await;
+    let state = program.dir().join("state.json");
+    let has = async |generation: u64| {
+        let text = format!("\"generation\":{generation}");
+        until("written", async || std::fs::read_to_string(&state).is_ok_and(|all| all.contains(&text))).await;
+    };
+    assert_eq!(program.put(1, vec![]).await.status, 200);
+    has(1).await;
+    // Whoever opens it to write waits for a reader.
+    let fifo = program.dir().join("state.json.tmp");
+    mknodat(CWD, &fifo, FileType::Fifo, Mode::RWXU, 0).unwrap();
+    assert_eq!(program.put(2, vec![]).await.status, 200);
+    program.signal(Signal::USR2);
+    program.logged("there is no successor").await;
+    let nonblocking = OFlags::NONBLOCK.bits().cast_signed();
+    let reader = OpenOptions::new().read(true).custom_flags(nonblocking).open(&fifo).unwrap();
+    has(2).await;
+    drop(reader);
+    assert_eq!(program.put(3, vec![]).await.status, 200);
+    has(3).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn open_requests_end_where_they_began() {
     let (gate, open) = watch::channel(false);
     let upstream = Upstream::new("a", Does::ServesWhen(open)).await;
@@ -195,6 +220,46 @@ async fn open_requests_end_where_they_began() {
     assert_eq!(request.await.unwrap().text(), "host1/a 1 4");
     assert_eq!(program.exit().await, Some(0));
     assert_eq!(send(traffic, "GET", Vec::new()).await.status, 200);
+}
+
+/// A program that gives what is open no time at its end, was asked something, and then got a successor: it waits.
+async fn waiting(upstream: &Upstream) -> (Program, tokio::task::JoinHandle<Option<String>>) {
+    let mut program = Program::start("", "[drain]\nlinger_ms = 0\ntimeout_ms = 0\n").await;
+    let traffic = program.traffic;
+    assert_eq!(program.put(1, vec![upstream.json()]).await.status, 200);
+    let request = tokio::spawn(async move {
+        let answer = http(traffic, "GET", "/", &[], Vec::new()).await;
+        answer.ok().map(|answer| answer.text())
+    });
+    until("in flight", async || upstream.asked() == 1).await;
+    program.signal(Signal::USR2);
+    program.logged("draining").await;
+    (program, request)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn open_requests_have_longer_than_at_an_end() {
+    let (gate, open) = watch::channel(false);
+    let upstream = Upstream::new("a", Does::ServesWhen(open)).await;
+    let (mut program, request) = waiting(&upstream).await;
+    // Far longer than a process that does not wait would take.
+    for _ in 0..100 {
+        assert_eq!(http(program.admin, "GET", "/healthz", &[], Vec::new()).await.unwrap().status, 200);
+        assert!(program.is_running() && !request.is_finished());
+    }
+    gate.send_replace(true);
+    assert_eq!(request.await.unwrap().as_deref(), Some("host1/a 1 0"));
+    assert_eq!(program.exit().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_predecessor_can_be_told_to_stop() {
+    let upstream = Upstream::new("a", Does::Hangs).await;
+    let (mut program, request) = waiting(&upstream).await;
+    program.signal(Signal::TERM);
+    assert_eq!(program.exit().await, Some(0));
+    assert_eq!(request.await.unwrap(), None);
+    assert_eq!(program.view().await["generation"], 1, "the successor stays");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,7 @@
 use super::{LEAST, parse};
 
 /// The numbers: table, key, smallest and largest.
-const NUMBERS: [(&str, &str, i64, i64); 45] = [
+const NUMBERS: [(&str, &str, i64, i64); 46] = [
     ("", "threads", 1, 256),
     ("", "queue_ms", 0, 600_000),
     ("", "queue_requests", 0, 1_000_000),
@@ -17,7 +17,7 @@ const NUMBERS: [(&str, &str, i64, i64); 45] = [
     ("attempt", "connect_timeout_ms", 1, 600_000),
     ("attempt", "first_byte_min_ms", 1, 600_000),
     ("attempt", "first_byte_max_ms", 1, 600_000),
-    ("attempt", "first_byte_multiple_percent", 100, 10_000),
+    ("attempt", "first_byte_multiple_percent", 110, 10_000),
     ("attempt", "read_timeout_ms", 1, 3_600_000),
     ("attempt", "write_timeout_ms", 1, 3_600_000),
     ("upstream", "keepalive", 0, 65_536),
@@ -47,6 +47,7 @@ const NUMBERS: [(&str, &str, i64, i64); 45] = [
     ("heartbeat", "interval_ms", 1, 60_000),
     ("drain", "linger_ms", 0, 600_000),
     ("drain", "timeout_ms", 0, 3_600_000),
+    ("drain", "upgrade_timeout_ms", 0, 86_400_000),
 ];
 
 #[test]

@@ -125,6 +125,10 @@ impl<'a> H1Client<'a> {
         self.io.poll_flush(cx)
     }
 
+    pub(super) fn unsent(&self) -> Option<u64> {
+        self.io.transport().unsent()
+    }
+
     /// Whatever the framing, a reset cannot be taken for an end.
     pub(super) fn abort(&mut self) {
         self.io.transport().reset_on_drop();

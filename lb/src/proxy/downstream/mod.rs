@@ -88,6 +88,14 @@ impl Downstream<'_> {
         each!(self, client => client.poll_flush(cx))
     }
 
+    /// Bytes that the client's kernel has not taken yet. None where that says nothing of this client alone.
+    pub(super) fn unsent(&self) -> Option<u64> {
+        match self {
+            Self::H1(client) => client.unsent(),
+            Self::H2(_) => None,
+        }
+    }
+
     /// The response cannot be completed, and the client must notice.
     pub(super) fn abort(&mut self) {
         each!(self, client => client.abort());

@@ -58,6 +58,11 @@ impl H2Handle {
         !*self.closed.borrow()
     }
 
+    /// Whether both are the same connection.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.holders, &other.holders)
+    }
+
     /// Whether nobody but the pool holds it.
     pub(crate) fn is_unused(&self) -> bool {
         Arc::strong_count(&self.holders) == 1
@@ -97,13 +102,13 @@ pub(crate) struct H2Upstream {
     /// The response is one without a body.
     is_bare: bool,
     trailers: Fields,
-    _holder: Arc<()>,
+    handle: H2Handle,
 }
 
 impl H2Upstream {
     /// Opens a stream and sends a head; `ends`: there is no body.
     pub(crate) async fn open(handle: H2Handle, request: Request<()>, ends: bool) -> Result<Self, Refused> {
-        let mut send = handle.send.ready().await?;
+        let mut send = handle.send.clone().ready().await?;
         let (response, send) = send.send_request(request, ends)?;
         Ok(Self {
             response,
@@ -114,8 +119,13 @@ impl H2Upstream {
             ended: ends,
             is_bare: false,
             trailers: Fields::default(),
-            _holder: handle.holders,
+            handle,
         })
+    }
+
+    /// The connection that it is on.
+    pub(in crate::proxy) const fn handle(&self) -> &H2Handle {
+        &self.handle
     }
 
     pub(super) fn has_room(&self) -> bool {

@@ -13,6 +13,7 @@ mod heads;
 mod interim;
 mod limits;
 mod refusals;
+mod regressions;
 mod support;
 mod tls;
 mod upgrade;

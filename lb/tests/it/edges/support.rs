@@ -16,7 +16,7 @@ use tokio::net::{TcpListener, TcpSocket};
 
 pub(crate) use self::frames::{END_STREAM, Frame, Frames, kind};
 pub(crate) use self::h2::{H2Client, H2Server, body_of, head_of, refuse_stream, send_all};
-pub(crate) use self::tls::{Files, connect as connect_tls};
+pub(crate) use self::tls::{Files, connect as connect_tls, connect_on as connect_tls_on};
 pub(crate) use self::wire::{Message, Wire};
 use super::super::support::Balancer;
 

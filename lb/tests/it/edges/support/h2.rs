@@ -131,7 +131,12 @@ impl H2Server {
 
     /// The next request.
     pub(crate) async fn next(&mut self) -> Asked {
-        soon("a request", self.requests.recv()).await.expect("a connection that is open")
+        self.try_next().await.expect("a connection that is open")
+    }
+
+    /// The next request; none when the connection is over.
+    pub(crate) async fn try_next(&mut self) -> Option<Asked> {
+        soon("a request", self.requests.recv()).await
     }
 
     /// Takes no further streams and finishes those that it has.

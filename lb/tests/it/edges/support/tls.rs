@@ -60,13 +60,22 @@ pub(crate) async fn connect(
     name: &str,
     alpn: &[&[u8]],
 ) -> std::io::Result<TlsStream<TcpStream>> {
+    connect_on(TcpStream::connect(addr).await.unwrap(), files, name, alpn).await
+}
+
+/// The same on a connection that is there.
+pub(crate) async fn connect_on(
+    stream: TcpStream,
+    files: &Files,
+    name: &str,
+    alpn: &[&[u8]],
+) -> std::io::Result<TlsStream<TcpStream>> {
     let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_root_certificates(files.roots.clone())
         .with_no_client_auth();
     config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
-    let stream = TcpStream::connect(addr).await.unwrap();
     let name = ServerName::try_from(name.to_owned()).unwrap();
     soon("TLS", TlsConnector::from(Arc::new(config)).connect(name, stream)).await
 }
