@@ -3,6 +3,7 @@
 use std::fmt;
 
 use tracing::{Event, Subscriber};
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::FmtContext;
 use tracing_subscriber::fmt::format::{self, Format, FormatEvent, FormatFields, Writer};
@@ -22,10 +23,28 @@ pub enum LogFormat {
 /// logged here, once, and counted.
 const DEFAULT_FILTER: &str = "info,pingora_proxy=off,pingora_core=error";
 
+/// Lines that may wait to be written; more are dropped.
+const QUEUE_LINES: usize = 8192;
+
+/// Writes what waits when it is dropped, as long as that takes no more than a second.
+#[must_use]
+#[derive(Debug)]
+pub struct Log(#[allow(dead_code, reason = "it is there to be dropped")] WorkerGuard);
+
 /// Sets up the process's log, to the standard error.
-pub fn init(format: LogFormat, instance: &str) {
+///
+/// A thread of its own writes it, and lines are dropped rather than waited for: a pipe that nobody reads must not stop
+/// traffic, and a full disk must not end it.
+pub fn init(format: LogFormat, instance: &str) -> Log {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let (writer, guard) = NonBlockingBuilder::default()
+        .lossy(true)
+        .buffered_lines_limit(QUEUE_LINES)
+        .thread_name("lb-log")
+        .finish(std::io::stderr());
+    // A failed write would otherwise be reported where it cannot be written, and that panics.
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).log_internal_errors(false);
     let instance = instance.to_owned();
     match format {
         LogFormat::Text => {
@@ -40,6 +59,7 @@ pub fn init(format: LogFormat, instance: &str) {
                 .init();
         }
     }
+    Log(guard)
 }
 
 /// Another format, with the instance at the beginning of each line.

@@ -40,7 +40,7 @@ fn main() -> anyhow::Result<()> {
         lb::check(&config)?;
         return Ok(());
     }
-    logging::init(args.log_format, &std::env::var("PHALANX_INSTANCE").unwrap_or_default());
+    let _log = logging::init(args.log_format, &std::env::var("PHALANX_INSTANCE").unwrap_or_default());
     raise_file_limit();
     let (orders, ordered) = mpsc::channel(4);
     let stop = signals(args.config, program, orders);

@@ -79,6 +79,11 @@ impl ApiError {
         error
     }
 
+    pub(super) fn too_many_readers() -> Self {
+        let message = "the heartbeat has as many readers as may be, half of admin.max_connections";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_readers", message)
+    }
+
     pub(super) fn not_ready(message: &str) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", message)
     }

@@ -20,8 +20,8 @@ use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 use wire::{Heartbeat, Load};
 
-use super::Api;
 use super::connection::Connection;
+use super::{Api, ApiError};
 
 /// Events that may wait for one reader, beyond what the kernel holds for it.
 const QUEUE: usize = 16;
@@ -30,10 +30,16 @@ const QUEUE: usize = 16;
 pub(super) async fn stream(
     State(api): State<Arc<Api>>,
     Extension(connection): Extension<Connection>,
-) -> impl IntoResponse {
+) -> Result<impl IntoResponse, ApiError> {
+    let Ok(place) = Arc::clone(&api.readers).try_acquire_owned() else {
+        return Err(ApiError::too_many_readers());
+    };
     let (events, queue) = mpsc::channel(QUEUE);
-    tokio::spawn(beat(api, events, connection));
-    ([(CONTENT_TYPE, "text/event-stream"), (CACHE_CONTROL, "no-cache")], Body::new(Events(queue)))
+    tokio::spawn(async move {
+        beat(api, events, connection).await;
+        drop(place);
+    });
+    Ok(([(CONTENT_TYPE, "text/event-stream"), (CACHE_CONTROL, "no-cache")], Body::new(Events(queue))))
 }
 
 async fn beat(api: Arc<Api>, events: mpsc::Sender<Bytes>, connection: Connection) {

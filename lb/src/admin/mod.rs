@@ -40,6 +40,9 @@ pub(crate) struct Api {
     pool: Arc<Pool>,
     metrics: Arc<Metrics>,
     metrics_turn: Arc<Mutex<()>>,
+    /// Places for readers of the heartbeat, half of all: the others are for those who ask and go, such as a manager
+    /// with a new upstream set.
+    readers: Arc<Semaphore>,
     status: watch::Receiver<Status>,
     /// The set is being handed over to a successor, or was.
     is_leaving: Arc<AtomicBool>,
@@ -67,6 +70,7 @@ impl Admin {
             pool,
             metrics,
             metrics_turn: Arc::default(),
+            readers: Arc::new(Semaphore::new(config.admin.max_connections.size().div_ceil(2))),
             status,
             is_leaving,
         };

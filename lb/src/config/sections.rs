@@ -90,6 +90,8 @@ pub struct Limits {
     pub body_bytes: Count<0, 1_099_511_627_776, 16_777_216>,
     /// Connections of clients at a time, of all listeners; more wait in the kernel's queue.
     pub connections: Count<1, 1_000_000, 10_000>,
+    /// Requests served at a time; more are answered with 503. Each may take a connection to an upstream.
+    pub requests: Count<1, 10_000_000, 20_000>,
     /// Requests per second from one client, which is an IPv4 address or an IPv6 network of 64 bits; 0: no limit.
     pub requests_per_second_per_client: Count<0, 1_000_000, 0>,
     /// The largest upstream set.

@@ -19,6 +19,7 @@ pub(crate) enum Answer {
     HeadTooSlow,
     BodyTooSlow,
     TooManyRequests { limit: u64 },
+    Overloaded { limit: u64 },
     NoUpstream(NoUpstream),
     Failed { failure: Failure, why: GaveUp, attempts: u32 },
     UpstreamProtocol,
@@ -33,7 +34,7 @@ impl Answer {
             Self::BodyTooLarge { .. } => 413,
             Self::TooManyRequests { .. } => 429,
             Self::ConnectRefused => 501,
-            Self::NoUpstream(_) => 503,
+            Self::NoUpstream(_) | Self::Overloaded { .. } => 503,
             Self::Failed { failure, .. } if failure.is_timeout() => 504,
             Self::Failed { .. } | Self::UpstreamProtocol => 502,
         }
@@ -56,6 +57,9 @@ impl Answer {
                 "too_many_requests",
                 format!("more than {limit} requests per second from one address"),
             ),
+            Self::Overloaded { limit } => {
+                ErrorBody::new("overloaded", format!("{limit} requests are being served, which is the limit"))
+            }
             Self::NoUpstream(why) => {
                 ErrorBody::new("no_upstream", format!("no upstream can take the request: {}", none(why)))
             }
@@ -89,7 +93,7 @@ impl Answer {
         head.begin(Version::Http11, self.status(), reason.unwrap_or_default().as_bytes());
         let fields = head.fields_mut();
         fields.push(b"Content-Type", b"application/json");
-        if matches!(self, Self::NoUpstream(_) | Self::TooManyRequests { .. }) {
+        if matches!(self, Self::NoUpstream(_) | Self::TooManyRequests { .. } | Self::Overloaded { .. }) {
             fields.push(b"Retry-After", b"1");
         }
         if !request_id.is_empty() {

@@ -241,6 +241,11 @@ impl<'a> Exchange<'a, '_> {
         if matches!(self.body.length(), BodyLength::Fixed(length) if length > limit) {
             return Some(Answer::BodyTooLarge { limit });
         }
+        let limit = self.config.limits.requests.get();
+        // This one is counted already.
+        if u64::try_from(self.proxy.metrics.in_flight.get()).is_ok_and(|in_flight| in_flight > limit) {
+            return Some(Answer::Overloaded { limit });
+        }
         let limit = self.config.limits.requests_per_second_per_client.get();
         (limit > 0 && self.proxy.is_over_rate(self.peer.ip, limit))
             .then_some(Answer::TooManyRequests { limit })

@@ -21,7 +21,11 @@ pub(super) fn read_request(head: &mut RequestHead, parts: &request::Parts) -> Re
         (_, None) => b"/",
     };
     head.begin(Version::Http2, parts.method.as_str().as_bytes(), target)?;
-    let host = parts.headers.get(http::header::HOST).map(HeaderValue::as_bytes);
+    let mut hosts = parts.headers.get_all(http::header::HOST).iter();
+    let host = hosts.next().map(HeaderValue::as_bytes);
+    if hosts.next().is_some() {
+        return Err(Invalid::HostRepeated);
+    }
     match (authority, host) {
         (Some(authority), Some(host)) if !authority.eq_ignore_ascii_case(host) => return Err(Invalid::Host),
         (Some(name), _) | (None, Some(name)) => head.fields_mut().push(b"Host", name),
@@ -111,8 +115,10 @@ pub(super) fn response_of(response: &ResponseHead, length: BodyLength) -> Option
     match length {
         BodyLength::Fixed(length) => drop(headers.insert(http::header::CONTENT_LENGTH, length.into())),
         BodyLength::Empty => {
-            if let Some(length) =
-                response.fields().get(Known::ContentLength).filter(|_| response.status() != 204)
+            if let Some(length) = response
+                .fields()
+                .get(Known::ContentLength)
+                .filter(|_| !matches!(response.status(), 100..=199 | 204))
             {
                 append(headers, b"content-length", length);
             }

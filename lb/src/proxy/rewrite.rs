@@ -51,7 +51,7 @@ pub(super) fn request_fields(request: &RequestHead, forward: Forward<'_>, mut pu
             Known::Host | Known::ContentLength | Known::XRequestId => true,
             Known::XForwardedFor => true,
             Known::XForwardedProto | Known::XForwardedHost => !forward.trust,
-            Known::Other => !forward.trust && is_claim(name),
+            Known::Other => is_disguised(name) || (!forward.trust && is_claim(name)),
             known => known.is_hop_by_hop(),
         };
         let nominated = nominates && is_nominated(fields, name, known);
@@ -82,6 +82,16 @@ pub(super) fn request_fields(request: &RequestHead, forward: Forward<'_>, mut pu
 fn is_claim(name: &[u8]) -> bool {
     name.get(..12).is_some_and(|start| start.eq_ignore_ascii_case(b"x-forwarded-"))
         || name.eq_ignore_ascii_case(b"forwarded")
+}
+
+/// Whether a name becomes one that matters to a proxy for an upstream that takes `_` for `-`, as CGI and WSGI do: it
+/// would go round all that is decided about the real one.
+fn is_disguised(name: &[u8]) -> bool {
+    if !name.contains(&b'_') {
+        return false;
+    }
+    let plain: Vec<u8> = name.iter().map(|&byte| if byte == b'_' { b'-' } else { byte }).collect();
+    Known::of(&plain) != Known::Other || is_claim(&plain)
 }
 
 /// A client may nominate fields of its own, not those that the message's meaning depends on.

@@ -41,6 +41,14 @@ fn a_client_cannot_have_its_request_robbed_of_its_meaning() {
 }
 
 #[test]
+fn fields_in_disguise_are_dropped() {
+    let text = "GET / HTTP/1.1\r\nHost: a\r\nX_Forwarded_For: 1.1.1.1\r\nTransfer_Encoding: chunked\r\n\
+                Forwarded_: x\r\nX_Own: kept\r\n\r\n";
+    let expected = format!("GET / HTTP/1.1\r\nHost: a\r\nForwarded_: x\r\nX_Own: kept\r\n{ADDED}\r\n");
+    assert_eq!(rewritten(text, None, FORWARD), expected);
+}
+
+#[test]
 fn framing_is_said_anew() {
     let fixed = rewritten("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 003\r\n\r\n", None, FORWARD);
     assert_eq!(fixed, format!("POST / HTTP/1.1\r\nHost: a\r\n{ADDED}Content-Length: 3\r\n\r\n"));

@@ -122,10 +122,8 @@ impl Traffic {
     ) {
         let traffic = self.clone();
         self.connections.spawn(async move {
-            traffic.metrics.connections.inc();
+            let _open = Open::new(&traffic.metrics, place);
             traffic.serve(stream, peer, tls, thread).await;
-            traffic.metrics.connections.dec();
-            drop(place);
         });
     }
 
@@ -191,6 +189,25 @@ impl Traffic {
         // Time is up or all are done: what is left tells.
         let _ = tokio::time::timeout(timeout, self.connections.wait()).await;
         self.connections.len()
+    }
+}
+
+/// A connection that is counted, and holds its place, while it lives, however it ends.
+struct Open<'a> {
+    metrics: &'a Metrics,
+    _place: OwnedSemaphorePermit,
+}
+
+impl<'a> Open<'a> {
+    fn new(metrics: &'a Metrics, place: OwnedSemaphorePermit) -> Self {
+        metrics.connections.inc();
+        Self { metrics, _place: place }
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.metrics.connections.dec();
     }
 }
 

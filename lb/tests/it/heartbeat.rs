@@ -72,3 +72,20 @@ async fn a_reader_that_does_not_read_is_dropped_and_delays_nobody() {
     .await;
     assert!(reader.next().await.is_some());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn readers_leave_places_for_writers() {
+    let lb = Balancer::start("", "[admin]\nmax_connections = 4\n[heartbeat]\ninterval_ms = 10\n").await;
+    let mut readers = [Reader::connect(lb.admin).await, Reader::connect(lb.admin).await];
+    for reader in &mut readers {
+        assert_eq!(reader.next().await.unwrap()["status"], "OK");
+    }
+    let refused = lb.get("/heartbeat").await;
+    assert_eq!((refused.status, refused.code().as_str()), (503, "too_many_readers"));
+    lb.set_json(1, vec![]).await;
+    drop(readers);
+    until("a place is free", async || {
+        Reader::connect(lb.admin).await.next().await.is_some_and(|event| event["status"] == "OK")
+    })
+    .await;
+}

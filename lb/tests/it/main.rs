@@ -14,6 +14,7 @@ mod forward;
 mod heartbeat;
 mod hidden;
 mod load;
+mod log;
 mod membership;
 mod process;
 mod program;

@@ -181,3 +181,16 @@ async fn hidden_and_refused_requests_do_not_wait() {
     assert_eq!(http(lb.traffic, "GET", "/heartbeat", &[], vec![]).await.unwrap().status, 404);
     assert_eq!(send(lb.traffic, "POST", vec![0; 11]).await.status, 413);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_requests_than_may_be_served_are_told_to_come_back() {
+    let lb = Balancer::start("queue_ms = 60000", "[limits]\nrequests = 1\n").await;
+    let first = tokio::spawn(send(lb.traffic, "GET", Vec::new()));
+    until("it waits", async || lb.metric("lb_queued").await == Some(1.0)).await;
+    let second = send(lb.traffic, "GET", Vec::new()).await;
+    assert_eq!((second.status, second.code().as_str()), (503, "overloaded"));
+    assert_eq!(second.headers["retry-after"], "1");
+    let upstream = Upstream::new("a", Does::Serves).await;
+    lb.set(1, &[&upstream]).await;
+    assert_eq!(first.await.unwrap().status, 200);
+}

@@ -91,7 +91,10 @@ impl<'a> H1Client<'a> {
             BodyLength::Chunked => put_field(out, b"Transfer-Encoding", b"chunked"),
             // What a HEAD or a 304 says of a body that it does not have.
             BodyLength::Empty => {
-                if let Some(length) = head.fields().get(Known::ContentLength).filter(|_| head.status() != 204)
+                if let Some(length) = head
+                    .fields()
+                    .get(Known::ContentLength)
+                    .filter(|_| !matches!(head.status(), 100..=199 | 204))
                 {
                     put_field(out, b"Content-Length", length);
                 }
