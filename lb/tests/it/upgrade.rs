@@ -110,7 +110,8 @@ async fn three_upgrades_under_load_fail_nothing() {
         assert_eq!(heartbeat.next().await.unwrap()["generation"], 6 + round);
         super::program::send_signal(pid, Signal::USR2).unwrap();
         program.logged_times("draining", usize::try_from(round).unwrap()).await;
-        assert_eq!(program.lines("listening").len(), usize::try_from(round).unwrap() + 1);
+        // Two processes write the log, so which line is there first says nothing.
+        program.logged_times("listening", usize::try_from(round).unwrap() + 1).await;
         pid = *program.successors().last().unwrap();
         load.more(40).await;
         // Who watches the service is not told that it ends.

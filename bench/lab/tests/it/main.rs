@@ -84,6 +84,8 @@ fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
 fn kill(pid: i64) {
     let status = Command::new("kill").args(["-KILL", &pid.to_string()]).status().expect("kill runs");
     assert!(status.success());
+    // A moment passes between the signal and the end, and until then it counts as running.
+    wait_until("the process's end", || !runs(pid));
 }
 
 /// Whether a process runs: one that nobody has collected does not.
