@@ -281,16 +281,14 @@ impl Flow {
         if why == NoUpstream::AllTried && self.overtook && failure != Failure::Timeout {
             (self.overtook, self.patient) = (false, true);
             self.tried.clone_from(&self.failed);
-            let attempt = pool.begin(&self.tried, request.choice).map_err(GaveUp::NoUpstream)?;
-            return Self::afford(failure, attempt, pool);
-        }
-        if why == NoUpstream::AllTried && retry::may_wrap(&settings.rules) {
+        } else if why == NoUpstream::AllTried && retry::may_wrap(&settings.rules) {
             self.tried.clear();
             self.failed.clear();
-            let attempt = pool.begin(&self.tried, request.choice).map_err(GaveUp::NoUpstream)?;
-            return Self::afford(failure, attempt, pool);
+        } else {
+            return Err(GaveUp::NoUpstream(why));
         }
-        Err(GaveUp::NoUpstream(why))
+        let attempt = pool.begin(&self.tried, request.choice).map_err(GaveUp::NoUpstream)?;
+        Self::afford(failure, attempt, pool)
     }
 
     fn afford(failure: Failure, attempt: Attempt, pool: &Pool) -> Result<Attempt, GaveUp> {

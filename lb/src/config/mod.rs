@@ -81,7 +81,7 @@ pub struct Config {
     #[serde(default)]
     pub state_file: Option<PathBuf>,
     /// How an upstream is chosen.
-    #[serde(default = "words::default_balance", deserialize_with = "words::balance")]
+    #[serde(default, deserialize_with = "words::balance")]
     pub balance: Balance,
     /// What of a request decides when `balance` is `hash`.
     #[serde(default)]

@@ -103,20 +103,8 @@ impl<'de> Deserialize<'de> for LogTarget {
     }
 }
 
-pub(super) const fn default_balance() -> Balance {
-    Balance::RoundRobin
-}
-
 pub(super) fn balance<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Balance, D::Error> {
-    match String::deserialize(deserializer)?.as_str() {
-        "round_robin" => Ok(Balance::RoundRobin),
-        "least_conn" => Ok(Balance::LeastConn),
-        "random_two" => Ok(Balance::RandomTwo),
-        "hash" => Ok(Balance::Hash),
-        other => Err(Error::custom(format_args!(
-            "{other:?} is not one of round_robin, least_conn, random_two and hash"
-        ))),
-    }
+    String::deserialize(deserializer)?.parse().map_err(Error::custom)
 }
 
 pub(super) fn conditions<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Conditions, D::Error> {

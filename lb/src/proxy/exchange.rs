@@ -313,7 +313,7 @@ impl<'a> Exchange<'a, '_> {
             let mut changed = pin!(proxy.pool.wait(!is_first));
             // From here on no change is missed.
             changed.as_mut().enable();
-            match self.flow.start(&proxy.pool, Choice { key: self.key, random: self.random }) {
+            match self.flow.start(&proxy.pool, self.choice()) {
                 Ok(()) => {
                     if is_first {
                         self.flow.begins_late();

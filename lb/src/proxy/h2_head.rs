@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use http::header::{HeaderName, HeaderValue};
 use http::{HeaderMap, Request, Response, StatusCode, Uri, request, response};
 
-use super::rewrite::{Forward, request_fields, response_fields, takes_trailers};
+use super::rewrite::{Forward, absent_length, request_fields, response_fields, takes_trailers};
 use crate::http1::{BodyLength, Fields, Invalid, Known, RequestHead, ResponseHead, Version, is_trailer};
 
 /// Reads a request's head.
@@ -115,11 +115,7 @@ pub(super) fn response_of(response: &ResponseHead, length: BodyLength) -> Option
     match length {
         BodyLength::Fixed(length) => drop(headers.insert(http::header::CONTENT_LENGTH, length.into())),
         BodyLength::Empty => {
-            if let Some(length) = response
-                .fields()
-                .get(Known::ContentLength)
-                .filter(|_| !matches!(response.status(), 100..=199 | 204))
-            {
+            if let Some(length) = absent_length(response) {
                 append(headers, b"content-length", length);
             }
         }

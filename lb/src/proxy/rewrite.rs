@@ -155,6 +155,13 @@ pub(super) fn response_fields(response: &ResponseHead, mut put: impl FnMut(&[u8]
     }
 }
 
+/// What a head without a body says of the one that it does not have: that of a HEAD or a 304, and not where RFC 9110,
+/// section 8.6, forbids it.
+pub(super) fn absent_length(response: &ResponseHead) -> Option<&[u8]> {
+    let length = response.fields().get(Known::ContentLength);
+    length.filter(|_| !matches!(response.status(), 100..=199 | 204))
+}
+
 #[cfg(test)]
 #[path = "rewrite_tests.rs"]
 mod tests;

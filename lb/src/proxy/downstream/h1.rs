@@ -4,9 +4,9 @@ use std::io;
 use std::task::{Context, Poll, ready};
 
 use super::super::message::{BodyError, Encoder, Piece, poll_body};
-use super::super::rewrite::response_fields;
+use super::super::rewrite::{absent_length, response_fields};
 use crate::http1::{
-    BodyLength, Decoder, Fields, Known, ResponseHead, Version, put_field, put_number_field, put_status_line,
+    BodyLength, Decoder, Fields, ResponseHead, Version, put_field, put_number_field, put_status_line,
 };
 use crate::net::Buffered;
 
@@ -89,13 +89,8 @@ impl<'a> H1Client<'a> {
         match length {
             BodyLength::Fixed(length) => put_number_field(out, b"Content-Length", length),
             BodyLength::Chunked => put_field(out, b"Transfer-Encoding", b"chunked"),
-            // What a HEAD or a 304 says of a body that it does not have.
             BodyLength::Empty => {
-                if let Some(length) = head
-                    .fields()
-                    .get(Known::ContentLength)
-                    .filter(|_| !matches!(head.status(), 100..=199 | 204))
-                {
+                if let Some(length) = absent_length(head) {
                     put_field(out, b"Content-Length", length);
                 }
             }
