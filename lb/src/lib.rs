@@ -22,6 +22,7 @@ mod admin;
 mod control;
 mod listeners;
 mod net;
+mod patience;
 mod proxy;
 mod traffic;
 mod workers;

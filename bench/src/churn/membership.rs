@@ -5,7 +5,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use wire::{PutUpstreams, Upstream};
+use wire::Upstream;
 
 use crate::balancer::lb;
 
@@ -16,6 +16,8 @@ const PER_BLOCK: usize = 250;
 pub(super) struct Membership {
     /// All there are, in and out.
     all: Vec<Upstream>,
+    /// The same as JSON. Only what changes is encoded again: the sender must not compete with what is measured.
+    encoded: Vec<String>,
     /// The first of those that are out.
     out: usize,
     changes: usize,
@@ -28,33 +30,49 @@ impl Membership {
     pub(super) fn new(size: usize, changes: usize, ports: &[u16]) -> Self {
         let addr = |place: usize| SocketAddr::from((ip(place), ports[place % ports.len()]));
         let all = (0..size + changes).map(|place| lb::upstream(&format!("up-{place}"), 1, addr(place)));
-        Self { all: all.collect(), out: 0, changes, generation: 1 }
+        let all: Vec<Upstream> = all.collect();
+        let encoded = all.iter().map(json).collect();
+        Self { all, encoded, out: 0, changes, generation: 1 }
     }
 
-    /// The set in force.
-    pub(super) fn set(&self) -> PutUpstreams {
-        let present = self.all.iter().enumerate().filter(|(place, _)| !self.is_out(*place));
-        PutUpstreams {
-            generation: self.generation,
-            upstreams: present.map(|(_, upstream)| upstream.clone()).collect(),
+    /// The generation in force.
+    pub(super) const fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// The set in force, as the body of a `PUT`.
+    pub(super) fn body(&self) -> String {
+        let mut body = format!("{{\"generation\":{},\"upstreams\":[", self.generation);
+        let present = self.encoded.iter().enumerate().filter(|(place, _)| !self.is_out(*place));
+        for (number, (_, upstream)) in present.enumerate() {
+            if number > 0 {
+                body.push(',');
+            }
+            body.push_str(upstream);
         }
+        body.push_str("]}");
+        body
     }
 
-    /// The next update.
-    pub(super) fn advance(&mut self) -> PutUpstreams {
+    /// The next update comes into force.
+    pub(super) fn advance(&mut self) {
         for back in 0..self.changes {
             let place = (self.out + back) % self.all.len();
             self.all[place].incarnation += 1;
+            self.encoded[place] = json(&self.all[place]);
         }
         self.out = (self.out + self.changes) % self.all.len();
         self.generation += 1;
-        self.set()
     }
 
     fn is_out(&self, place: usize) -> bool {
         let behind = (place + self.all.len() - self.out) % self.all.len();
         behind < self.changes
     }
+}
+
+fn json(upstream: &Upstream) -> String {
+    serde_json::to_string(upstream).unwrap_or_else(|error| unreachable!("a struct of plain fields: {error}"))
 }
 
 #[allow(clippy::cast_possible_truncation)] // 4096 upstreams and as many changes are 33 blocks
@@ -69,7 +87,13 @@ mod tests {
 
     use proptest::prelude::*;
 
+    use wire::PutUpstreams;
+
     use super::Membership;
+
+    fn set(membership: &Membership) -> PutUpstreams {
+        serde_json::from_str(&membership.body()).unwrap()
+    }
 
     #[test]
     fn the_largest_set_has_an_address_for_everyone() {
@@ -85,16 +109,18 @@ mod tests {
             updates in 1_usize..200,
         ) {
             let mut membership = Membership::new(size, changes, &[7000, 7001]);
-            let mut before = membership.set();
+            let mut before = set(&membership);
             let mut last_seen: BTreeMap<String, u64> = BTreeMap::new();
             for _ in 0..updates {
                 for upstream in &before.upstreams {
                     last_seen.insert(upstream.id.clone(), upstream.incarnation);
                 }
-                let after = membership.advance();
+                membership.advance();
+                let after = set(&membership);
+                prop_assert_eq!(after.generation, membership.generation());
                 prop_assert_eq!(after.generation, before.generation + 1);
                 prop_assert_eq!(after.upstreams.len(), size);
-                let ids = |set: &wire::PutUpstreams| {
+                let ids = |set: &PutUpstreams| {
                     set.upstreams.iter().map(|upstream| upstream.id.clone()).collect::<BTreeSet<_>>()
                 };
                 let (old, new) = (ids(&before), ids(&after));

@@ -66,7 +66,9 @@ impl<'a> Scene<'a> {
         let mut balancer =
             Balancer::Lb.start(&binaries, &namespace, &dir.path().join("balancer"), None, &site)?;
         let membership = Membership::new(options.upstreams, options.changes, &ports);
-        namespace.block_on(async || Admin::connect(site.admin).await?.put(&membership.set()).await)?;
+        namespace.block_on(async || {
+            Admin::connect(site.admin).await?.put_encoded(membership.generation(), membership.body()).await
+        })?;
         wait::until_ready(&namespace, site.listen, PATH, &mut balancer)?;
         Ok(Self {
             options,
@@ -106,8 +108,10 @@ impl<'a> Scene<'a> {
             let mut due = interval_at(start + pause, pause);
             due.set_missed_tick_behavior(MissedTickBehavior::Skip);
             while due.tick().await < start + window {
+                membership.advance();
+                let body = membership.body();
                 let before = Instant::now();
-                admin.put(&membership.advance()).await?;
+                admin.put_encoded(membership.generation(), body).await?;
                 took.push(ms(before.elapsed()));
             }
             Ok(took)
@@ -135,7 +139,8 @@ impl<'a> Scene<'a> {
             while *updates < total {
                 interrupt.check()?;
                 ensure!(!finish.is_closed(), "the probe has ended before the updates");
-                admin.put(&membership.advance()).await?;
+                membership.advance();
+                admin.put_encoded(membership.generation(), membership.body()).await?;
                 *updates += 1;
                 if updates.is_multiple_of(MEMORY_EVERY) {
                     balancer.check()?;

@@ -50,11 +50,19 @@ impl Admin {
     /// # Errors
     /// When it is refused, with the load balancer's words, or no answer comes.
     pub async fn put(&mut self, set: &PutUpstreams) -> Result<()> {
+        self.put_encoded(set.generation, serde_json::to_vec(set)?).await
+    }
+
+    /// The same, of a set that is JSON already.
+    ///
+    /// # Errors
+    /// See [`Admin::put`].
+    pub async fn put_encoded(&mut self, generation: u64, set: impl Into<Bytes>) -> Result<()> {
         let request = Request::put("/v1/upstreams")
             .header(HOST, self.addr.to_string())
             .header(AUTHORIZATION, format!("Bearer {TOKEN}"))
             .header(CONTENT_TYPE, "application/json")
-            .body(Full::from(serde_json::to_vec(set)?))?;
+            .body(Full::new(set.into()))?;
         let exchange = async {
             self.sender.ready().await?;
             let answer = self.sender.send_request(request).await?;
@@ -67,6 +75,6 @@ impl Admin {
             Ok(())
         };
         let put = timeout(TIMEOUT, exchange).await.context("time-out").flatten();
-        put.with_context(|| format!("push of generation {} to {}", set.generation, self.addr))
+        put.with_context(|| format!("push of generation {generation} to {}", self.addr))
     }
 }

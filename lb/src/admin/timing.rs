@@ -8,6 +8,7 @@ use std::time::Instant;
 use wire::{PutUpstreams, Upstream, UpstreamState};
 
 use super::body::decode;
+use super::upstreams::FullSet;
 use crate::config::Config;
 use crate::control::settings;
 use crate::metrics::{Metrics, Outcome};
@@ -52,10 +53,10 @@ fn costs() {
         let texts: Vec<Vec<u8>> =
             (1..=ROUNDS).map(|n| serde_json::to_vec(&set(n, upstreams)).unwrap()).collect();
         let text = |round: u64| &texts[usize::try_from(round).unwrap() - 1];
-        measure("decode", |round| drop(black_box(decode::<PutUpstreams>(text(round)).ok())));
+        measure("decode", |round| drop(black_box(decode::<FullSet>(text(round)).ok())));
         // All is read twice, the second time with an eye on where one is.
         let wrong = [&texts[0][..texts[0].len() - 1], b",\"x\":1}"].concat();
-        measure("decode, and blame a field", |_| assert!(decode::<PutUpstreams>(&wrong).is_err()));
+        measure("decode, and blame a field", |_| assert!(decode::<FullSet>(&wrong).is_err()));
         let mut sets: Vec<PutUpstreams> = texts.iter().map(|text| decode(text).ok().unwrap()).collect();
         measure("validate", |_| validate(black_box(&sets[0]), usize::from(upstreams)).unwrap());
         sets.reverse();

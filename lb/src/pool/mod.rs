@@ -13,7 +13,7 @@ mod incarnation;
 mod snapshot;
 mod validate;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -28,6 +28,7 @@ pub use self::incarnation::Incarnation;
 use self::snapshot::{Entry, Snapshot};
 pub use self::validate::{Invalid, validate};
 use crate::metrics::{Metrics, Outcome, Seen, State};
+use crate::patience;
 use crate::policy::budget::Budget;
 use crate::policy::deadline::FirstByte;
 use crate::policy::health;
@@ -187,16 +188,19 @@ impl Pool {
 
     /// Must be called with the writers' lock held.
     fn replace(&self, present: &Snapshot, set: PutUpstreams) -> u64 {
-        let known: HashMap<&str, &Arc<Incarnation>> =
-            present.entries.iter().map(|entry| (entry.spec.id.as_str(), &entry.incarnation)).collect();
+        let mut known: HashMap<&str, &Arc<Incarnation>> = HashMap::with_capacity(present.entries.len());
+        known.extend(present.entries.iter().map(|entry| (entry.spec.id.as_str(), &entry.incarnation)));
+        let mut succeeded = Vec::new();
+        let incarnation_of = |spec: &Upstream| match known.remove(spec.id.as_str()) {
+            Some(known) if known.number == spec.incarnation && known.addr == spec.addr => Arc::clone(known),
+            earlier => {
+                succeeded.extend(earlier);
+                Arc::new(self.new_incarnation(spec))
+            }
+        };
         let balance = self.settings.load().balance;
-        let next =
-            Arc::new(Snapshot::new(set, balance, Some(present), |spec| match known.get(spec.id.as_str()) {
-                Some(&known) if known.number == spec.incarnation && known.addr == spec.addr => {
-                    Arc::clone(known)
-                }
-                _ => Arc::new(self.new_incarnation(spec)),
-            }));
+        let next = Arc::new(Snapshot::new(set, balance, Some(present), incarnation_of));
+        patience::between(next.entries.len());
         let generation = next.generation;
         let drained =
             next.entries.iter().filter(|entry| entry.spec.state == wire::UpstreamState::Draining).count();
@@ -205,28 +209,21 @@ impl Pool {
         self.metrics.generation.set(i64::try_from(generation).unwrap_or(i64::MAX));
         self.snapshot.store(Arc::clone(&next));
         next.refresh();
-        self.part(present, &next);
-        self.generation.send_replace(generation);
-        self.waiting.notify_waiters();
-        self.waiting_again.notify_waiters();
-        generation
-    }
-
-    /// Says goodbye to the incarnations that are not in the next snapshot.
-    fn part(&self, present: &Snapshot, next: &Snapshot) {
-        let stay: BTreeSet<u64> = next.entries.iter().map(|entry| entry.incarnation.key).collect();
-        let ids: BTreeSet<&str> = next.entries.iter().map(|entry| entry.spec.id.as_str()).collect();
-        for entry in &present.entries {
-            if !stay.contains(&entry.incarnation.key) {
-                entry.incarnation.leave();
-            }
-            if !ids.contains(entry.spec.id.as_str()) {
-                self.metrics.forget(&entry.spec.id);
-            }
+        for incarnation in succeeded {
+            incarnation.leave();
+        }
+        // The ids that the next set does not have.
+        for (id, incarnation) in known {
+            incarnation.leave();
+            self.metrics.forget(id);
         }
         for entry in &next.entries {
             entry.incarnation.drain(entry.spec.state == wire::UpstreamState::Draining);
         }
+        self.generation.send_replace(generation);
+        self.waiting.notify_waiters();
+        self.waiting_again.notify_waiters();
+        generation
     }
 
     fn new_incarnation(&self, spec: &Upstream) -> Incarnation {

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use wire::{PutUpstreams, Upstream, UpstreamState};
 
 use super::Incarnation;
+use crate::patience;
 use crate::policy::select::{Balance, Member, Selector};
 
 #[derive(Debug)]
@@ -30,12 +31,16 @@ impl Snapshot {
         set: PutUpstreams,
         balance: Balance,
         previous: Option<&Self>,
-        incarnation_of: impl Fn(&Upstream) -> Arc<Incarnation>,
+        mut incarnation_of: impl FnMut(&Upstream) -> Arc<Incarnation>,
     ) -> Self {
         let entries: Box<[Entry]> = set
             .upstreams
             .into_iter()
-            .map(|spec| Entry { incarnation: incarnation_of(&spec), spec })
+            .enumerate()
+            .map(|(done, spec)| {
+                patience::after(done);
+                Entry { incarnation: incarnation_of(&spec), spec }
+            })
             .collect();
         let selector = |backup: bool, previous: Option<&Selector>| {
             let members = (0u16..)

@@ -1,8 +1,10 @@
 //! What a set of upstreams must look like before it may come into force.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
 use wire::PutUpstreams;
+
+use crate::patience;
 
 /// The first thing wrong with a set.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -30,9 +32,10 @@ pub fn validate(set: &PutUpstreams, max_upstreams: usize) -> Result<(), Invalid>
         let n = set.upstreams.len();
         return fail("upstreams".to_owned(), format!("{n} upstreams, at most {max_upstreams} are allowed"));
     }
-    let mut ids = BTreeMap::new();
-    let mut addrs = BTreeMap::new();
+    let mut ids = HashMap::with_capacity(set.upstreams.len());
+    let mut addrs = HashMap::with_capacity(set.upstreams.len());
     for (i, upstream) in set.upstreams.iter().enumerate() {
+        patience::after(i);
         let at = |field: &str| format!("upstreams[{i}].{field}");
         if let Err(message) = check_id(&upstream.id) {
             return fail(at("id"), message);
