@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that `bench upstream-loss`, `bench proxy` and `bench churn` need and that are missing.
+# Installs the Debian packages that `bench upstream-loss`, `proxy`, `churn` and `failover-vip` need and that are missing.
 # They are for comparisons only: the demonstration and the tests do without. As root, or with sudo.
 set -euo pipefail
 
@@ -7,6 +7,7 @@ set -euo pipefail
 packages=(
     haproxy      # compared with
     iproute2     # namespaces and links
+    keepalived   # compared with
     nginx-light  # compared with, and the light upstream of `bench proxy`
     util-linux   # setpriv, taskset
     wrk          # load of `bench proxy`
@@ -34,7 +35,7 @@ echo "installing Debian packages: ${missing[*]}"
 "${as_root[@]}" apt-get -qq install -y --no-install-recommends "${missing[@]}" </dev/null
 
 # Debian starts what it installs; on the ports of this machine they only stand in the way.
-for service in haproxy nginx; do
+for service in haproxy keepalived nginx; do
     if [[ " ${missing[*]} " == *" $service"* ]] && command -v systemctl >/dev/null; then
         "${as_root[@]}" systemctl disable --now "$service" || true
     fi

@@ -10,6 +10,7 @@ use bench::probe::{self, Stop};
 use bench::proxy::{self, ProxyOptions};
 use bench::report::Line;
 use bench::upstream_loss::{self, LossOptions};
+use bench::vip::{self, VipOptions};
 use clap::{Parser, Subcommand};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
@@ -34,6 +35,9 @@ enum Command {
     Proxy(ProxyOptions),
     /// Changes lb's upstream set all the time, and watches clients and memory.
     Churn(ChurnOptions),
+    /// Breaks the owner of a public address, in the lab that is up, and compares what clients see with keepalived and
+    /// HAProxy.
+    FailoverVip(VipOptions),
 }
 
 /// The exit code: 0, or 1 for failed requests with `--fail-on-error`.
@@ -47,6 +51,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
         Command::Proxy(options) => proxy::run(&options).map(|()| ExitCode::SUCCESS),
         Command::Churn(options) => churn::run(&options).map(|()| ExitCode::SUCCESS),
+        Command::FailoverVip(options) => vip::run(&options).map(|()| ExitCode::SUCCESS),
     }
 }
 

@@ -17,6 +17,7 @@ pub mod samples;
 pub mod stats;
 pub mod timeline;
 pub mod upstream_loss;
+pub mod vip;
 
 mod alarm;
 mod client;

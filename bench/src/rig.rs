@@ -9,9 +9,10 @@ pub mod interrupt;
 pub mod namespace;
 pub mod network;
 pub mod output;
+pub mod packet;
 pub mod process;
 pub mod tools;
 pub mod usage;
 pub mod wait;
 
-mod ip;
+pub(crate) mod ip;

@@ -82,6 +82,12 @@ pub struct Config {
     /// The service VMs.
     #[serde(default)]
     pub service: Service,
+    /// How managers know each other.
+    #[serde(default)]
+    pub cluster: Cluster,
+    /// The public address; without it the cluster has none.
+    #[serde(default)]
+    pub vip: Option<Vip>,
     /// The other nodes.
     #[serde(default)]
     pub peers: Vec<Peer>,
@@ -219,6 +225,60 @@ impl Default for Service {
     }
 }
 
+/// `[cluster]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Cluster {
+    /// Its name, the same on all nodes: 1 to 32 of a-z, 0-9 and '-'. Two clusters on one LAN need two names.
+    pub name: String,
+    /// The UDP port of all managers, on the addresses of their APIs.
+    pub gossip_port: u16,
+}
+
+impl Default for Cluster {
+    fn default() -> Self {
+        Self { name: "phalanx".to_owned(), gossip_port: 7701 }
+    }
+}
+
+/// `[vip]`: the public address. All times but the check's must be the same on all nodes.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Vip {
+    /// The address, on the LAN, of no host and of no pool.
+    pub addr: Ipv4Addr,
+    /// Between two checks of the own load balancer, 20 to 10000.
+    #[serde(default = "default_check_interval")]
+    pub check_interval_ms: u64,
+    /// How long such a check may take, 20 to 10000.
+    #[serde(default = "default_check_timeout")]
+    pub check_timeout_ms: u64,
+    /// Checks that fail before the address is handed over, 1 to 20. A refused connection counts for all of them.
+    #[serde(default = "default_check_failures")]
+    pub check_failures: u32,
+    /// A manager that says nothing for this long is silent, 200 to 60000. Managers speak every 100 ms.
+    #[serde(default = "default_silence")]
+    pub silence_ms: u64,
+    /// How long a node whose load balancer failed is the last to get the address again, 0 to 60000; it doubles with each
+    /// failure up to a minute.
+    #[serde(default = "default_hold_down")]
+    pub hold_down_ms: u64,
+    /// How long connections that began elsewhere, and clients that missed a move, are served after it, 0 to 600000.
+    #[serde(default = "default_release")]
+    pub release_ms: u64,
+}
+
+impl Vip {
+    /// How the load balancer is checked.
+    pub const fn checks(&self) -> crate::vip::Checks {
+        crate::vip::Checks {
+            interval: Duration::from_millis(self.check_interval_ms),
+            timeout: Duration::from_millis(self.check_timeout_ms),
+            failures: self.check_failures,
+        }
+    }
+}
+
 /// `[[peers]]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -229,6 +289,30 @@ pub struct Peer {
     pub api: SocketAddrV4,
     /// Its pool.
     pub pool: Ipv4Net,
+}
+
+const fn default_check_interval() -> u64 {
+    100
+}
+
+const fn default_check_timeout() -> u64 {
+    300
+}
+
+const fn default_check_failures() -> u32 {
+    2
+}
+
+const fn default_silence() -> u64 {
+    300
+}
+
+const fn default_hold_down() -> u64 {
+    5_000
+}
+
+const fn default_release() -> u64 {
+    30_000
 }
 
 fn processors() -> u32 {
@@ -299,6 +383,20 @@ impl Config {
         })
     }
 
+    /// What the public address's machine needs, if there is such an address.
+    pub fn vip_core(&self) -> Option<manager_core::vip::Config> {
+        let vip = self.vip.as_ref()?;
+        let ms = Duration::from_millis;
+        let timing = manager_core::vip::Timing {
+            silence: ms(vip.silence_ms),
+            hold_down: ms(vip.hold_down_ms),
+            release: ms(vip.release_ms),
+            ..manager_core::vip::Timing::default()
+        };
+        let peers = self.peers.iter().map(|peer| peer.node.clone()).collect();
+        Some(manager_core::vip::Config { node: self.node.clone(), peers, addr: vip.addr, timing })
+    }
+
     fn check(&self) -> Result<(), Error> {
         self.pool()?;
         label("node", &self.node)?;
@@ -325,7 +423,32 @@ impl Config {
         if self.lb.port == self.lb.admin_port {
             return Err(invalid("lb.admin_port", "must differ from lb.port"));
         }
+        port("cluster.gossip_port", self.cluster.gossip_port)?;
+        self.check_vip()?;
         self.check_peers()
+    }
+
+    fn check_vip(&self) -> Result<(), Error> {
+        let Some(vip) = &self.vip else { return Ok(()) };
+        unicast("vip.addr", vip.addr)?;
+        let pools = self.peers.iter().map(|peer| (peer.node.as_str(), peer.pool));
+        for (node, pool) in pools.chain([(self.node.as_str(), self.network.pool)]) {
+            if pool.contains(&vip.addr) {
+                return Err(invalid("vip.addr", format!("{} is of {node}'s pool {pool}", vip.addr)));
+            }
+        }
+        let hosts = self.peers.iter().map(|peer| (peer.node.as_str(), *peer.api.ip()));
+        for (node, addr) in hosts.chain([(self.node.as_str(), *self.api.listen.ip())]) {
+            if addr == vip.addr {
+                return Err(invalid("vip.addr", format!("{addr} is {node}'s own address")));
+            }
+        }
+        range("vip.check_interval_ms", vip.check_interval_ms, 20..=10_000)?;
+        range("vip.check_timeout_ms", vip.check_timeout_ms, 20..=10_000)?;
+        range("vip.check_failures", u64::from(vip.check_failures), 1..=20)?;
+        range("vip.silence_ms", vip.silence_ms, 200..=60_000)?;
+        range("vip.hold_down_ms", vip.hold_down_ms, 0..=60_000)?;
+        range("vip.release_ms", vip.release_ms, 0..=600_000)
     }
 
     fn check_peers(&self) -> Result<(), Error> {

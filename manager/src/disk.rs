@@ -10,10 +10,13 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use manager_core::Desired;
+use manager_core::vip::Record;
 use rustix::fs::{FlockOperation, flock};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 const STATE_FILE: &str = "manager.json";
+const VIP_FILE: &str = "vip.json";
 const LOCK_FILE: &str = "manager.lock";
 /// A pool has at most 65533 addresses; a state file is smaller than this.
 const STATE_MAX_BYTES: u64 = 32 << 20;
@@ -90,14 +93,14 @@ pub struct State {
     pub desired: Desired,
 }
 
-/// The state file of one manager.
+/// The state files of one manager.
 #[derive(Debug, Clone)]
 pub struct Disk {
     dir: PathBuf,
 }
 
 impl Disk {
-    /// The state file in `state_dir`.
+    /// The state files in `state_dir`.
     pub fn new(state_dir: &Path) -> Self {
         Self { dir: state_dir.to_owned() }
     }
@@ -108,18 +111,15 @@ impl Disk {
     /// # Errors
     /// If the disk cannot be read, or the file not be kept aside. To go on then would be to forget.
     pub fn load(&self) -> Result<State, Error> {
-        let path = self.dir.join(STATE_FILE);
-        let Some(text) = read(&path).map_err(io("read", &path))? else { return Ok(State::default()) };
-        match serde_json::from_slice(&text) {
-            Ok(state) => Ok(state),
-            Err(error) => {
-                let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-                let aside = self.dir.join(format!("{STATE_FILE}.bad-{seconds}"));
-                std::fs::rename(&path, &aside).map_err(io("keep aside", &path))?;
-                tracing::error!(%error, kept = %aside.display(), "state file cannot be understood; starting without");
-                Ok(State::default())
-            }
-        }
+        self.load_file(STATE_FILE)
+    }
+
+    /// Reads the record of the public address, in the same way. One that is missing is found out from the peers.
+    ///
+    /// # Errors
+    /// As [`Disk::load`].
+    pub fn load_vip(&self) -> Result<Record, Error> {
+        self.load_file(VIP_FILE)
     }
 
     /// Replaces the state. Blocks for as long as the disk takes.
@@ -127,11 +127,43 @@ impl Disk {
     /// # Errors
     /// If the disk refuses; the old state is still there then.
     pub fn store(&self, state: &State) -> Result<(), Error> {
-        let path = self.dir.join(STATE_FILE);
-        let temporary = self.dir.join(".manager.json.new");
+        self.store_file(STATE_FILE, state)
+    }
+
+    /// Replaces the record of the public address. Blocks for as long as the disk takes.
+    ///
+    /// # Errors
+    /// If the disk refuses; the old record is still there then.
+    pub fn store_vip(&self, record: &Record) -> Result<(), Error> {
+        self.store_file(VIP_FILE, record)
+    }
+
+    fn load_file<T: Default + DeserializeOwned>(&self, name: &str) -> Result<T, Error> {
+        let path = self.dir.join(name);
+        let Some(text) = read(&path).map_err(io("read", &path))? else { return Ok(T::default()) };
+        match serde_json::from_slice(&text) {
+            Ok(value) => Ok(value),
+            Err(error) => {
+                let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+                let aside = self.dir.join(format!("{name}.bad-{seconds}"));
+                std::fs::rename(&path, &aside).map_err(io("keep aside", &path))?;
+                tracing::error!(
+                    file = name,
+                    %error,
+                    kept = %aside.display(),
+                    "state file cannot be understood; starting without"
+                );
+                Ok(T::default())
+            }
+        }
+    }
+
+    fn store_file(&self, name: &str, value: &impl Serialize) -> Result<(), Error> {
+        let path = self.dir.join(name);
+        let temporary = self.dir.join(format!(".{name}.new"));
         std::fs::create_dir_all(&self.dir).map_err(io("create", &self.dir))?;
         let text =
-            serde_json::to_vec_pretty(state).map_err(std::io::Error::other).map_err(io("encode", &path))?;
+            serde_json::to_vec_pretty(value).map_err(std::io::Error::other).map_err(io("encode", &path))?;
         let written = File::create(&temporary).and_then(|mut file| {
             file.write_all(&text)?;
             file.sync_all()

@@ -1,8 +1,8 @@
-//! Who may ask for what: bearer tokens, each derived from the cluster's secret for one purpose.
+//! Who may ask for what: bearer tokens and keys, each derived from the cluster's secret for one purpose.
 //!
-//! HKDF-SHA256 (RFC 5869) with the purpose as `info`, so that one token says nothing of another or of the
-//! secret. A load balancer gets its own token only, never the secret. This module is the one place that knows
-//! how callers prove themselves; it refuses to know what they may do.
+//! HKDF-SHA256 (RFC 5869) with the purpose as `info`, so that one token or key says nothing of another or of
+//! the secret. A load balancer gets its own token only, never the secret. This module is the one place that
+//! knows how callers prove themselves; it refuses to know what they may do.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -92,12 +92,23 @@ impl Secret {
             Purpose::Peer => "peer".to_owned(),
             Purpose::LbAdmin { node } => format!("lb-admin/{node}"),
         };
-        let mut token = [0_u8; 32];
-        let expanded =
-            Hkdf::<Sha256>::new(Some(b"phalanx token v1"), &self.0).expand(info.as_bytes(), &mut token);
+        Token(base16ct::lower::encode_string(&self.derive(b"phalanx token v1", info.as_bytes())))
+    }
+
+    /// A key for `purpose`, such as `datagram/<cluster>`; no key is ever a token, whatever the purposes.
+    ///
+    /// # Panics
+    /// Never: 32 bytes are within what HKDF can give.
+    pub fn key(&self, purpose: &str) -> [u8; 32] {
+        self.derive(b"phalanx key v1", purpose.as_bytes())
+    }
+
+    fn derive(&self, salt: &[u8], info: &[u8]) -> [u8; 32] {
+        let mut derived = [0_u8; 32];
+        let expanded = Hkdf::<Sha256>::new(Some(salt), &self.0).expand(info, &mut derived);
         // RFC 5869, 2.3: fails for more than 255 hashes' length only.
         assert!(expanded.is_ok(), "32 bytes are within HKDF's limit");
-        Token(base16ct::lower::encode_string(&token))
+        derived
     }
 }
 

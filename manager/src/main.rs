@@ -30,7 +30,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
                 return Ok(());
             }
             log_to_stderr(cli.log_format);
-            runtime.block_on(manager::run::run(config))
+            runtime.block_on(manager::run::run(config, cli.leave))
         }
     };
     // A call of libvirt that hangs must not keep the process.

@@ -3,7 +3,7 @@
 use prometheus::{
     Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
-use wire::{Role, Vm, VmState};
+use wire::{Role, VipState, Vm, VmState};
 
 /// Seconds a VM may take to be created and to boot: from 50 ms (a spare under KVM) to a minute.
 const BOOT_BUCKETS: [f64; 10] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 60.0];
@@ -28,6 +28,12 @@ pub struct Metrics {
     pub persist_failures: IntCounterVec,
     /// The generation last accepted by the load balancer.
     pub lb_generation: IntGauge,
+    /// What this node has to do with the public address: 1 for the present state.
+    vip_state: IntGaugeVec,
+    /// The greatest epoch this node knows.
+    vip_epoch: IntGauge,
+    /// Changes of that state, by the state they lead to.
+    pub vip_transitions: IntCounterVec,
 }
 
 impl Metrics {
@@ -53,6 +59,14 @@ impl Metrics {
         let lb_generation =
             IntGauge::new("manager_lb_generation", "Upstream generation the load balancer accepted")?;
         registry.register(Box::new(lb_generation.clone()))?;
+        let vip_state = IntGaugeVec::new(
+            Opts::new("manager_vip_state", "1 for the state of this node's part in the public address"),
+            &["state"],
+        )?;
+        registry.register(Box::new(vip_state.clone()))?;
+        let vip_epoch =
+            IntGauge::new("manager_vip_epoch", "Greatest epoch of the public address known here")?;
+        registry.register(Box::new(vip_epoch.clone()))?;
         Ok(Self {
             vms,
             creations: counter("manager_creations_total", "VMs whose creation was begun", &["role"])?,
@@ -70,6 +84,13 @@ impl Metrics {
                 &["file"],
             )?,
             lb_generation,
+            vip_state,
+            vip_epoch,
+            vip_transitions: counter(
+                "manager_vip_transitions_total",
+                "Changes of this node's part in the public address",
+                &["to"],
+            )?,
             registry,
         })
     }
@@ -85,6 +106,26 @@ impl Metrics {
                 gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
             }
         }
+    }
+
+    /// Notes what this node has to do with the public address.
+    pub fn vip_is(&self, state: VipState, epoch: u64) {
+        const STATES: [VipState; 5] = [
+            VipState::Standby,
+            VipState::Claiming,
+            VipState::Active,
+            VipState::Releasing,
+            VipState::HoldDown,
+        ];
+        for other in STATES {
+            self.vip_state.with_label_values(&[other.as_str()]).set(i64::from(other == state));
+        }
+        self.vip_epoch.set(i64::try_from(epoch).unwrap_or(i64::MAX));
+    }
+
+    /// Where other parts of the manager register their series.
+    pub const fn registry(&self) -> &Registry {
+        &self.registry
     }
 
     /// Everything in Prometheus' text format.

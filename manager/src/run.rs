@@ -1,6 +1,7 @@
 //! The daemon from start to stop.
 
 use std::convert::Infallible;
+use std::net::SocketAddrV4;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -14,14 +15,18 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use crate::cluster::{self, Cluster, PeerAddr};
 use crate::config::Config;
 use crate::disk::{Disk, Lock, State};
 use crate::driver::{self, Handle, Parts};
 use crate::hypervisor::{self, Hypervisor, RunningDomain};
-use crate::identity::Secret;
+use crate::identity::{Purpose, Secret};
+use crate::journal::Journal;
+use crate::members::Members;
 use crate::metrics::Metrics;
-use crate::net::{self, Net, PeerRoute};
-use crate::{api, config};
+use crate::net::announce::Announcer;
+use crate::net::{self, Net, PeerRoute, VipDesired};
+use crate::{api, config, vip};
 
 /// Between two tries to reach libvirt after the start.
 const LIBVIRT_AGAIN: Duration = Duration::from_secs(1);
@@ -33,11 +38,12 @@ const NETWORK_AGAIN: Duration = Duration::from_secs(1);
 /// Between two tries to write the state to disk.
 const DISK_AGAIN: Duration = Duration::from_secs(1);
 
-/// Runs the manager until SIGTERM or SIGINT. What it manages stays as it is.
+/// Runs the manager until SIGTERM or SIGINT. What it manages stays as it is, but with `leave` the public address is
+/// handed over first.
 ///
 /// # Errors
 /// If it cannot start; the message says what to change.
-pub async fn run(config: Config) -> Result<()> {
+pub async fn run(config: Config, leave: bool) -> Result<()> {
     // Whoever is second must learn it before he touches anything.
     let _lock = Lock::acquire(&config.runtime_dir)?;
     raise_descriptor_limit();
@@ -65,6 +71,8 @@ pub async fn run(config: Config) -> Result<()> {
 
     let net = Arc::new(Net::open(net_settings(&config)?).await?);
     let metrics = Arc::new(Metrics::new()?);
+    let journal = Journal::new(&config.node);
+    let cluster = cluster::start(cluster_config(&config, &secret, boot), metrics.registry()).await?;
     let stop = CancellationToken::new();
     let config = Arc::new(config);
     let (states, to_write) = watch::channel((0, State::default()));
@@ -74,16 +82,53 @@ pub async fn run(config: Config) -> Result<()> {
         net: Arc::clone(&net),
         metrics: Arc::clone(&metrics),
         boot,
+        journal: journal.clone(),
         state: states,
     })?;
     info!(node = %config.node, boot, listen = %config.api.listen, "manager starts");
 
-    let context = api::Context::new(handle.clone(), Arc::clone(&metrics), &secret);
+    let Cluster { beats, incoming, gossip, refusals, running } = cluster;
+    let (vip_driver, vip) = match config.vip_core() {
+        Some(core) => {
+            let world = World {
+                disk: disk.clone(),
+                net: Arc::clone(&net),
+                driver: handle.clone(),
+                lb: driver.lb_status(),
+                metrics: Arc::clone(&metrics),
+                journal: journal.clone(),
+                beats,
+                incoming,
+            };
+            let (driver, handle) = vip::new(open_vip(core, &config, &secret, world).await?);
+            (Some(driver), Some(handle))
+        }
+        None => (None, None),
+    };
+    let parts = api::Parts {
+        driver: handle.clone(),
+        vip: vip.clone(),
+        gossip: gossip.clone(),
+        journal: journal.clone(),
+        metrics: Arc::clone(&metrics),
+    };
+    let context = api::Context::new(parts, &secret);
+    let members = Members { gossip, refusals, account: driver.account(), driver: handle.clone(), journal };
     let mut server = tokio::spawn(api::serve(listener, api::router(context), stop.clone()));
     let writer = tokio::spawn(write_states(disk, to_write, handle.clone(), Arc::clone(&metrics)));
     let network = tokio::spawn(keep_network(net));
     let stock = tokio::spawn(take_stock(hypervisor, core, before.desired, handle));
     let mut driver = tokio::spawn(driver.run(stop.clone()));
+    let members = tokio::spawn(members.run());
+    let vip_driver = tokio::spawn({
+        let stop = stop.clone();
+        async move {
+            match vip_driver {
+                Some(driver) => driver.run(stop).await,
+                None => stop.cancelled().await,
+            }
+        }
+    });
 
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -97,8 +142,19 @@ pub async fn run(config: Config) -> Result<()> {
         },
         ended = writer => Err(anyhow::anyhow!("writing the state ended by itself: {ended:?}")),
         ended = network => Err(anyhow::anyhow!("keeping the network ended by itself: {ended:?}")),
+        ended = members => Err(anyhow::anyhow!("the cluster's membership ended by itself: {ended:?}")),
+        ended = vip_driver => Err(anyhow::anyhow!("seeing to the public address ended by itself: {ended:?}")),
         ended = &mut server => Err(anyhow::anyhow!("the API ended by itself: {ended:?}")),
     };
+    if leave
+        && outcome.is_ok()
+        && let Some(vip) = vip
+    {
+        match vip.leave().await {
+            Ok(handed) => info!(?handed, "leaving"),
+            Err(error) => warn!(%error, "leaving with the public address"),
+        }
+    }
     if outcome.is_ok() {
         info!("manager stops; VMs, routes and addresses stay");
     }
@@ -106,7 +162,70 @@ pub async fn run(config: Config) -> Result<()> {
     if !server.is_finished() {
         let _ = server.await;
     }
+    running.stop().await;
     outcome
+}
+
+/// What the public address's loop shares with others.
+struct World {
+    disk: Disk,
+    net: Arc<Net>,
+    driver: Handle,
+    lb: watch::Receiver<vip::LbStatus>,
+    metrics: Arc<Metrics>,
+    journal: Journal,
+    beats: cluster::Beats,
+    incoming: cluster::Incoming,
+}
+
+async fn open_vip(
+    core: manager_core::vip::Config,
+    config: &Config,
+    secret: &Secret,
+    world: World,
+) -> Result<vip::Parts> {
+    let World { disk, net, driver, lb, metrics, journal, beats, incoming } = world;
+    let record = disk.load_vip()?;
+    let adopted = net.vip_installed().await?.unwrap_or(VipDesired::released(core.addr));
+    let interface = config.network.interface.clone();
+    let (announcer, seen) = Announcer::open(interface, core.addr).await.context("network.interface")?;
+    let token = secret.token(Purpose::Peer);
+    let peer = |peer: &config::Peer| (peer.node.clone(), vip::Peer::new(peer.api, &token, &core.timing));
+    let peers = config.peers.iter().map(peer).collect();
+    let checks = config.vip.as_ref().map_or_else(Default::default, config::Vip::checks);
+    Ok(vip::Parts {
+        checks,
+        lb_port: config.lb.port,
+        peers,
+        beats,
+        incoming,
+        net,
+        announcer: Arc::new(announcer),
+        seen,
+        disk,
+        record,
+        adopted,
+        lb,
+        driver,
+        metrics,
+        journal,
+        config: core,
+    })
+}
+
+fn cluster_config(config: &Config, secret: &Secret, boot: u64) -> cluster::Config {
+    let at = |addr: &SocketAddrV4| SocketAddrV4::new(*addr.ip(), config.cluster.gossip_port);
+    let peer =
+        |peer: &config::Peer| PeerAddr { node: peer.node.clone(), addr: at(&peer.api), pool: peer.pool };
+    cluster::Config {
+        cluster: config.cluster.name.clone(),
+        node: config.node.clone(),
+        boot,
+        listen: at(&config.api.listen),
+        pool: config.network.pool,
+        peers: config.peers.iter().map(peer).collect(),
+        key: cluster::Key::derive(secret, &config.cluster.name),
+    }
 }
 
 /// Checks what [`Config::load`] cannot: what the hypervisor and the network make of it, on this machine.
@@ -116,7 +235,8 @@ pub async fn run(config: Config) -> Result<()> {
 pub fn check(config: &Config) -> Result<()> {
     hypervisor_settings(config).check()?;
     net_settings(config)?.check()?;
-    Secret::load(&config.secret_file)?;
+    let secret = Secret::load(&config.secret_file)?;
+    cluster_config(config, &secret, 1).check()?;
     Ok(())
 }
 
@@ -164,6 +284,7 @@ fn net_settings(config: &Config) -> Result<net::Settings, config::Error> {
         pool: config.network.pool,
         host_addr: config.pool()?.host(),
         peers: peers.collect(),
+        vip: config.vip.as_ref().map(|vip| vip.addr),
     })
 }
 

@@ -42,6 +42,10 @@ pub struct Identity {
     /// The bridge's MAC (`02:00:00:00:00:01`), so that no ARP is needed for the first packet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gateway_mac: Option<String>,
+    /// The public address, for a load balancer's VM in a cluster that has one. It is configured as a /32 on `lo`; the VM
+    /// never answers ARP for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vip: Option<Ipv4Addr>,
     /// Written to `/etc/phalanx/<role>.toml`, which the program gets as `--config`.
     pub config: String,
     /// Added to the program's environment.

@@ -9,17 +9,24 @@
 //! in everything a newer program may announce to an older one (events, listings).
 
 mod error;
+mod event;
 mod guest;
 mod heartbeat;
 mod peer;
 mod upstream;
+mod vip;
 mod vm;
 
 pub use error::{ErrorBody, ErrorDetail};
+pub use event::ClusterEvent;
 pub use guest::{FromGuest, Identity, Stages, ToGuest};
 pub use heartbeat::{Heartbeat, Latency, Load, Status};
-pub use peer::{PeerAck, PeerService, PeerServices};
+pub use peer::{NodeForgotten, PeerAck, PeerService, PeerServices};
 pub use upstream::{Generation, PutUpstreams, Upstream, UpstreamState, UpstreamStatus, UpstreamsView};
+pub use vip::{
+    Ballot, VipHandedOver, VipHandover, VipNomination, VipNominationAnswer, VipPeer, VipReport, VipState,
+    VipStatus,
+};
 pub use vm::{ClusterView, CreateVm, PeerServiceView, PeerView, Role, Vm, VmList, VmState};
 
 /// The port name on which a VM and its manager talk (virtio-serial, `/dev/virtio-ports/…` in the guest).

@@ -45,3 +45,10 @@ pub struct PeerAck {
     /// The revision held.
     pub revision: u64,
 }
+
+/// Answer to `POST /v1/nodes/{node}/forget`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeForgotten {
+    /// Which one.
+    pub node: String,
+}

@@ -112,6 +112,9 @@ pub struct ClusterView {
     pub vms: Vec<Vm>,
     /// What each peer last said.
     pub peers: Vec<PeerView>,
+    /// The public address, as this node sees it; none if the cluster has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vip: Option<crate::VipStatus>,
 }
 
 /// A peer, as this node sees it.

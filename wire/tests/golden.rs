@@ -153,6 +153,7 @@ fn guests() {
         addr: "10.77.11.3".parse().unwrap(),
         gateway: "10.77.11.1".parse().unwrap(),
         gateway_mac: Some("02:00:0a:4d:0b:01".to_owned()),
+        vip: None,
         config: "listen = \"0.0.0.0:8080\"\n".to_owned(),
         env: BTreeMap::from([("A".to_owned(), "b".to_owned())]),
         unix_ms: 1_700_000_000_000,
@@ -162,7 +163,12 @@ fn guests() {
         r#"{{"assign":{{"id":"host1/svc-3","role":"service","incarnation":2,"hostname":"host1-svc-3","addr":"10.77.11.3","gateway":"10.77.11.1","gateway_mac":"02:00:0a:4d:0b:01","config":"listen = \"0.0.0.0:8080\"\n","env":{{"A":"b"}},"unix_ms":1700000000000,"seed":"{}"}}}}"#,
         "00".repeat(32)
     );
-    golden(&ToGuest::Assign(Box::new(identity)), &text);
+    golden(&ToGuest::Assign(Box::new(identity.clone())), &text);
+    let owner = Identity { role: Role::Lb, vip: Some("10.77.0.100".parse().unwrap()), ..identity };
+    let owner_text = text
+        .replace(r#""role":"service""#, r#""role":"lb""#)
+        .replace(r#","config""#, r#","vip":"10.77.0.100","config""#);
+    golden(&ToGuest::Assign(Box::new(owner)), &owner_text);
     refused::<ToGuest>(&text.replace("\"unix_ms\"", "\"z\":1,\"unix_ms\""), "unknown field `z`");
     golden(&ToGuest::Drain { timeout_ms: 5_000 }, r#"{"drain":{"timeout_ms":5000}}"#);
     let stages = Stages { init_ms: 1, ready_ms: 2, assigned_ms: 3, started_ms: 4 };

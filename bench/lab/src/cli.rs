@@ -32,11 +32,11 @@ pub(crate) enum Command {
         #[arg(last = true, required = true)]
         command: Vec<String>,
     },
-    /// Send a signal to a VM's QEMU process or to a manager.
+    /// Send a signal to a VM's QEMU process, to the program in a VM, or to a manager.
     Kill {
-        /// A VM's id (`host1/svc-3`), `lb:HOST` or `manager:HOST`.
+        /// A VM's id (`host1/svc-3`), `lb:HOST`, one of these after `program:`, or `manager:HOST`.
         target: String,
-        /// KILL, TERM, STOP, CONT, …
+        /// KILL, TERM, STOP, CONT, …; for a program in a VM KILL or TERM.
         #[arg(long, default_value = "KILL")]
         signal: String,
     },

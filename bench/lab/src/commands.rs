@@ -12,10 +12,10 @@ use crate::interrupt::Interrupt;
 use crate::plan::{HostPlan, Plan};
 use crate::procs::{MARK, NamespaceId, Process, send, signal_by_name};
 use crate::state::{Lock, State};
-use crate::status::Status;
+use crate::status::{Status, cluster_view};
 use crate::steps::{say, step, wait_for};
 use crate::units::Kind;
-use crate::{check, network, ns, run, supervisor, teardown, up};
+use crate::{check, console, network, ns, run, status, supervisor, teardown, up};
 
 /// Runs a command; the process's exit status.
 pub(crate) fn dispatch(command: Command) -> Result<ExitCode> {
@@ -80,8 +80,26 @@ pub(crate) async fn down() -> Result<()> {
 #[derive(Debug, PartialEq, Eq)]
 enum Target<'a> {
     Manager(&'a HostPlan),
-    Lb(&'a HostPlan),
-    Vm(&'a HostPlan, &'a str),
+    /// The QEMU process of a VM.
+    Vm(&'a HostPlan, Which<'a>),
+    /// The program in a VM.
+    Program(&'a HostPlan, Which<'a>),
+}
+
+/// Which VM of a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Which<'a> {
+    Lb,
+    Id(&'a str),
+}
+
+impl Which<'_> {
+    fn is(self, id: &str, role: wire::Role) -> bool {
+        match self {
+            Self::Lb => role == wire::Role::Lb,
+            Self::Id(own) => own == id,
+        }
+    }
 }
 
 fn parse_target<'a>(plan: &'a Plan, text: &'a str) -> Result<Target<'a>> {
@@ -89,32 +107,43 @@ fn parse_target<'a>(plan: &'a Plan, text: &'a str) -> Result<Target<'a>> {
     if let Some(name) = text.strip_prefix("manager:") {
         return host(name).map(Target::Manager);
     }
-    if let Some(name) = text.strip_prefix("lb:") {
-        return host(name).map(Target::Lb);
-    }
-    match plan.host_of_vm(text) {
-        Some(host) => Ok(Target::Vm(host, text)),
-        None => bail!("`{text}` is neither a VM's id (such as host1/svc-3) nor lb:HOST nor manager:HOST"),
-    }
+    let program = text.strip_prefix("program:");
+    let vm = program.unwrap_or(text);
+    let (host, which) = match vm.strip_prefix("lb:") {
+        Some(name) => (host(name)?, Which::Lb),
+        None => match plan.host_of_vm(vm) {
+            Some(host) => (host, Which::Id(vm)),
+            None => bail!(
+                "`{text}` is neither a VM's id (such as host1/svc-3) nor lb:HOST, with or without program: in front, nor \
+                 manager:HOST"
+            ),
+        },
+    };
+    Ok(if program.is_some() { Target::Program(host, which) } else { Target::Vm(host, which) })
 }
 
-/// Sends a signal to a VM's QEMU process or to a manager.
+/// Sends a signal to a VM's QEMU process, to the program in it, or to a manager.
 pub(crate) async fn kill(state: &State, target: &str, signal: &str) -> Result<()> {
     let number = signal_by_name(signal).with_context(|| format!("--signal {signal}: not a known signal"))?;
     let parsed = parse_target(&state.plan, target)?;
-    let status = Status::collect(state).await;
+    if let Target::Program(host, which) = parsed {
+        let view = cluster_view(host).await?;
+        let vm = view.vms.iter().find(|vm| which.is(&vm.id, vm.role));
+        let vm = vm.with_context(|| format!("there is no VM `{target}`"))?;
+        let domain = vm.domain.as_deref().with_context(|| format!("{} does not run now", vm.id))?;
+        return console::signal_programs(host, domain, number).await.with_context(|| target.to_owned());
+    }
     let (host, pid) = match parsed {
+        // Not asked of the managers: one that stands still would keep its own continuation waiting.
         Target::Manager(host) => {
-            let found = status.hosts.iter().find(|shown| shown.name == host.name);
-            (host, found.and_then(|shown| shown.manager_pid))
+            let units = control::ask(&Request::Status).await?;
+            let unit = units.iter().find(|unit| unit.host == host.name && unit.kind == Kind::Manager);
+            (host, unit.and_then(|unit| unit.pid))
         }
-        Target::Lb(host) => {
-            let id = format!("{}/", host.name);
-            let vm = status.vms().find(|vm| vm.role == wire::Role::Lb && vm.id.starts_with(&id));
-            (host, vm.and_then(|vm| vm.qemu_pid).map(u32::cast_signed))
-        }
-        Target::Vm(host, id) => {
-            let vm = status.vm(id).with_context(|| format!("there is no VM `{id}`"))?;
+        Target::Vm(host, which) | Target::Program(host, which) => {
+            let vms = status::vms_of(host).await;
+            let vm = vms.iter().find(|vm| which.is(&vm.id, vm.role));
+            let vm = vm.with_context(|| format!("there is no VM `{target}`"))?;
             (host, vm.qemu_pid.map(u32::cast_signed))
         }
     };

@@ -10,7 +10,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
-use crate::plan::{HostPlan, LB_PORT, Plan};
+use crate::plan::{CLUSTER, GOSSIP_PORT, HostPlan, LB_PORT, Plan};
 use crate::state::{State, host_dir};
 
 #[cfg(test)]
@@ -47,6 +47,8 @@ struct Manager<'a> {
     hypervisor: Hypervisor<'a>,
     image: Image<'a>,
     lb: Lb,
+    cluster: Cluster<'a>,
+    vip: Vip,
     peers: Vec<Peer<'a>>,
 }
 
@@ -80,6 +82,17 @@ struct Lb {
 }
 
 #[derive(Serialize)]
+struct Cluster<'a> {
+    name: &'a str,
+    gossip_port: u16,
+}
+
+#[derive(Serialize)]
+struct Vip {
+    addr: std::net::Ipv4Addr,
+}
+
+#[derive(Serialize)]
 struct Peer<'a> {
     node: &'a str,
     api: String,
@@ -108,6 +121,8 @@ pub(crate) fn manager_toml(plan: &Plan, host: &HostPlan, image_dir: &Path) -> Re
         hypervisor: Hypervisor { uri: "qemu:///system", accel: "auto" },
         image: Image { kernel: &image_dir.join("vmlinuz"), initramfs: &image_dir.join("initramfs") },
         lb: Lb { port: LB_PORT },
+        cluster: Cluster { name: CLUSTER, gossip_port: GOSSIP_PORT },
+        vip: Vip { addr: plan.vip },
         peers,
     };
     toml::to_string(&config).context("cannot write the manager's configuration")

@@ -5,6 +5,7 @@ mod api;
 mod check;
 mod cli;
 mod commands;
+mod console;
 mod control;
 mod files;
 mod interrupt;

@@ -29,6 +29,10 @@ pub(crate) const CALLER_PORT: &str = "caller";
 pub(crate) const CLIENT: &str = "client";
 /// The TCP port of every manager's API.
 pub(crate) const API_PORT: u16 = 7700;
+/// The UDP port on which managers talk to each other.
+pub(crate) const GOSSIP_PORT: u16 = 7701;
+/// The name of every lab's cluster.
+pub(crate) const CLUSTER: &str = "lab";
 /// The TCP port on which every load balancer takes traffic.
 pub(crate) const LB_PORT: u16 = 80;
 
@@ -54,6 +58,8 @@ pub(crate) struct Plan {
     pub caller: Ipv4Addr,
     /// The client's address in the LAN.
     pub client: Ipv4Addr,
+    /// The public address, which one of the hosts has at any time.
+    pub vip: Ipv4Addr,
     /// The hosts, in the order of their numbers.
     pub hosts: Vec<HostPlan>,
 }
@@ -107,6 +113,7 @@ impl Plan {
             lan: Ipv4Net::new_assert(Ipv4Addr::new(a, b, 0, 0), 24),
             caller: Ipv4Addr::new(a, b, 0, 1),
             client: Ipv4Addr::new(a, b, 0, 200),
+            vip: Ipv4Addr::new(a, b, 0, 100),
             hosts,
         })
     }

@@ -53,6 +53,9 @@ async fn watch(state: &State, status: &Status, interrupt: &mut Interrupt) -> Res
 /// The addresses of a cluster, and what to try.
 pub(crate) fn welcome(status: &Status) -> String {
     let mut text = "\nThe cluster is up. From this machine:\n".to_owned();
+    if let Some(vip) = status.vip {
+        text.push_str(&format!("  public address        http://{vip}/int   (whichever host fails)\n"));
+    }
     for host in &status.hosts {
         if let Some(addr) = host.lb_addr {
             text.push_str(&format!(

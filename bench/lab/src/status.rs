@@ -6,7 +6,7 @@
 use std::fs;
 use std::net::Ipv4Addr;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use comfy_table::{Table, presets};
 use serde::{Deserialize, Serialize};
 use wire::{ClusterView, Role, Vm, VmState};
@@ -20,12 +20,15 @@ use crate::units::{Kind, UnitView};
 #[cfg(test)]
 mod tests;
 
+/// The state of a manager whose host owns the public address.
+const OWNER_STATE: &str = "active";
+
 /// The cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Status {
-    /// The public address; none before there is one.
+    /// The public address; none before a manager says that there is one.
     pub vip: Option<Ipv4Addr>,
-    /// The host that owns it.
+    /// The host that owns it by its own account; none if there is none, or more than one.
     pub vip_owner: Option<String>,
     /// All of the lab's addresses.
     pub net: ipnet::Ipv4Net,
@@ -61,11 +64,32 @@ pub(crate) struct Host {
     pub manager_pid: Option<i32>,
     /// The address of its load balancer, once it has one.
     pub lb_addr: Option<Ipv4Addr>,
+    /// Where its manager is with the public address, in its own word (`standby`, `active`, …); none if it does not say.
+    pub vip_state: Option<String>,
     /// Its VMs.
     pub vms: Vec<HostVm>,
     /// Why the above is not of now.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+}
+
+/// The part of a manager's answer to `GET /v1/cluster` about the public address, as far as it is used here. A manager
+/// without one does not have it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(crate) struct VipPart {
+    /// The address.
+    pub addr: Ipv4Addr,
+    /// Where this manager is with it.
+    pub state: String,
+}
+
+/// What a host's manager says of itself and of the cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Account {
+    /// Its VMs and its peers.
+    pub view: ClusterView,
+    /// Where it is with the public address.
+    pub vip: Option<VipPart>,
 }
 
 /// A VM.
@@ -98,7 +122,7 @@ impl Status {
         let units = control::ask(&Request::Status).await.unwrap_or_default();
         let mut asked = Vec::new();
         for host in state.plan.hosts.clone() {
-            asked.push(tokio::spawn(async move { cluster_view(&host).await }));
+            asked.push(tokio::spawn(async move { account(&host).await }));
         }
         let mut views = Vec::new();
         for task in asked {
@@ -107,8 +131,8 @@ impl Status {
             );
         }
         for (host, view) in state.plan.hosts.iter().zip(&views) {
-            if let Ok(view) = view {
-                remember(host, view);
+            if let Ok(account) = view {
+                remember(host, &account.view);
             }
         }
         let last = state.plan.hosts.iter().map(last_known).collect();
@@ -120,19 +144,40 @@ impl Status {
         plan: &Plan,
         supervisor_pid: Option<i32>,
         units: &[UnitView],
-        views: Vec<Result<ClusterView, String>>,
+        views: Vec<Result<Account, String>>,
         last_known: Vec<Vec<HostVm>>,
     ) -> Self {
+        let vip = views.iter().flatten().find_map(|account| account.vip.as_ref()).map(|vip| vip.addr);
         let hosts = plan.hosts.iter().zip(views).zip(last_known);
-        let hosts = hosts.map(|((host, view), last)| Host::build(host, units, view, last)).collect();
+        let hosts: Vec<Host> =
+            hosts.map(|((host, view), last)| Host::build(host, units, view, last)).collect();
+        let mut owners = hosts.iter().filter(|host| host.owns_vip());
+        let vip_owner = match (owners.next(), owners.next()) {
+            (Some(owner), None) => Some(owner.name.clone()),
+            _ => None,
+        };
         Self {
-            vip: None,
-            vip_owner: None,
+            vip,
+            vip_owner,
             net: plan.net,
             supervisor_pid,
             client: Client { netns: CLIENT_NETNS.to_owned(), lan_addr: plan.client },
             hosts,
         }
+    }
+
+    /// The public address and every host's state, in a line.
+    fn vip_words(&self) -> String {
+        let Some(vip) = self.vip else { return "no public address".to_owned() };
+        let owner = match &self.vip_owner {
+            Some(owner) => format!("owned by {owner}"),
+            None => "without one owner".to_owned(),
+        };
+        let states = self
+            .hosts
+            .iter()
+            .map(|host| format!("{} {}", host.name, host.vip_state.as_deref().unwrap_or("unknown")));
+        format!("public address {vip}, {owner} ({})", states.collect::<Vec<_>>().join(", "))
     }
 
     /// The VMs of all hosts.
@@ -169,7 +214,12 @@ impl Status {
                 ]);
             }
         }
-        let mut text = format!("network {}, client in {}\n\n{table}\n", self.net, self.client.netns);
+        let mut text = format!(
+            "network {}, client in {}\n{}\n\n{table}\n",
+            self.net,
+            self.client.netns,
+            self.vip_words()
+        );
         for host in &self.hosts {
             let pid = host.manager_pid.map_or_else(|| "none".to_owned(), |pid| pid.to_string());
             text.push_str(&format!("\n{}: API http://{}, manager process {pid}", host.name, host.api));
@@ -191,13 +241,15 @@ impl Host {
     fn build(
         plan: &HostPlan,
         units: &[UnitView],
-        view: Result<ClusterView, String>,
+        account: Result<Account, String>,
         last: Vec<HostVm>,
     ) -> Self {
         let manager = units.iter().find(|unit| unit.host == plan.name && unit.kind == Kind::Manager);
-        let (vms, lb, error) = match view {
-            Ok(view) => (view.vms.into_iter().map(HostVm::from).collect(), view.lb, None),
-            Err(error) => (last, None, Some(error)),
+        let (vms, lb, vip, error) = match account {
+            Ok(Account { view, vip }) => {
+                (view.vms.into_iter().map(HostVm::from).collect(), view.lb, vip, None)
+            }
+            Err(error) => (last, None, None, Some(error)),
         };
         let lb_vm = || vms.iter().find(|vm: &&HostVm| vm.role == Role::Lb).map(|vm| vm.ip);
         let lb_addr = lb.and_then(|addr| match addr.ip() {
@@ -211,9 +263,14 @@ impl Host {
             api: plan.api().to_string(),
             manager_pid: manager.and_then(|unit| unit.pid),
             lb_addr: lb_addr.or_else(lb_vm),
+            vip_state: vip.map(|vip| vip.state),
             vms,
             error,
         }
+    }
+
+    fn owns_vip(&self) -> bool {
+        self.vip_state.as_deref() == Some(OWNER_STATE)
     }
 }
 
@@ -231,6 +288,28 @@ pub(crate) fn state_word(state: VmState) -> &'static str {
 /// What a host's manager knows of the cluster.
 pub(crate) async fn cluster_view(host: &HostPlan) -> Result<ClusterView> {
     api::get(host.api(), "/v1/cluster").await
+}
+
+/// As [`cluster_view`], with what is said of the public address.
+pub(crate) async fn account(host: &HostPlan) -> Result<Account> {
+    let value: serde_json::Value = api::get(host.api(), "/v1/cluster").await?;
+    parse_account(value).with_context(|| format!("{}: /v1/cluster", host.name))
+}
+
+fn parse_account(value: serde_json::Value) -> Result<Account> {
+    let vip = match value.get("vip") {
+        None | Some(serde_json::Value::Null) => None,
+        Some(vip) => Some(VipPart::deserialize(vip).context("vip")?),
+    };
+    Ok(Account { view: serde_json::from_value(value)?, vip })
+}
+
+/// A host's VMs, as its manager lists them now or, if it does not answer, as it last did.
+pub(crate) async fn vms_of(host: &HostPlan) -> Vec<HostVm> {
+    match cluster_view(host).await {
+        Ok(view) => view.vms.into_iter().map(HostVm::from).collect(),
+        Err(_) => last_known(host),
+    }
 }
 
 fn last_known_file(host: &HostPlan) -> std::path::PathBuf {

@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use super::tools::{HAPROXY, NGINX, Tool, WRK};
+use super::tools::{HAPROXY, KEEPALIVED, NGINX, Tool, WRK};
 
 /// The machine and the programs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -30,6 +30,9 @@ pub struct Environment {
     pub nginx: Option<String>,
     /// HAProxy, if installed.
     pub haproxy: Option<String>,
+    /// keepalived, if installed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keepalived: Option<String>,
     /// wrk, if installed.
     pub wrk: Option<String>,
 }
@@ -52,6 +55,7 @@ impl Environment {
             lb: first_line(lb, &["--version"]),
             nginx: tool(NGINX, "-v"),
             haproxy: tool(HAPROXY, "-v"),
+            keepalived: tool(KEEPALIVED, "-v"),
             wrk: tool(WRK, "-v"),
         }
     }

@@ -60,15 +60,7 @@ impl Namespace {
     /// # Panics
     /// When `work` does.
     pub fn enter<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-        let entered = || {
-            let path = Path::new(DIR).join(&self.name);
-            let file = File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
-            move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))
-                .with_context(|| format!("cannot enter {}", self.name))?;
-            work()
-        };
-        thread::scope(|scope| scope.spawn(entered).join())
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        enter(&self.name, work)
     }
 
     /// As [`Self::enter`], with a runtime of one thread.
@@ -76,12 +68,47 @@ impl Namespace {
     /// # Errors
     /// As there, and when there can be no runtime.
     pub fn block_on<T: Send>(&self, work: impl AsyncFnOnce() -> Result<T> + Send) -> Result<T> {
-        self.enter(|| {
-            let runtime =
-                tokio::runtime::Builder::new_current_thread().enable_all().build().context("runtime")?;
-            runtime.block_on(work())
-        })
+        block_on(&self.name, work)
     }
+}
+
+/// What `work` returns, run on a thread of its own in the namespace called `name`, whoever made it.
+///
+/// # Errors
+/// When the namespace cannot be entered, or `work` fails.
+///
+/// # Panics
+/// When `work` does.
+pub fn enter<T: Send>(name: &str, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    let entered = || {
+        join(name)?;
+        work()
+    };
+    thread::scope(|scope| scope.spawn(entered).join())
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+/// As [`enter`], with a runtime of one thread.
+///
+/// # Errors
+/// As there, and when there can be no runtime.
+pub fn block_on<T: Send>(name: &str, work: impl AsyncFnOnce() -> Result<T> + Send) -> Result<T> {
+    enter(name, || {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().context("runtime")?;
+        runtime.block_on(work())
+    })
+}
+
+/// Moves this thread, for the rest of its life, into the namespace called `name`.
+///
+/// # Errors
+/// When there is none, or it may not be entered.
+pub fn join(name: &str) -> Result<()> {
+    let path = Path::new(DIR).join(name);
+    let file = File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
+    move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))
+        .with_context(|| format!("cannot enter {name}"))
 }
 
 impl Drop for Namespace {

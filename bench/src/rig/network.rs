@@ -22,8 +22,9 @@ pub struct Host {
     pub namespace: Namespace,
     /// Its address on the LAN.
     pub addr: IpAddr,
+    /// Its hardware address.
+    pub mac: String,
     port: String,
-    mac: String,
 }
 
 /// The LAN and its hosts.
@@ -64,6 +65,11 @@ impl Network {
         Cutter { switch: self.switch.name().to_owned(), port: self.hosts[place].port.clone() }
     }
 
+    /// The switch's namespace, and the name of its bridge there: what is on the LAN passes by.
+    pub fn switch(&self) -> (&str, &'static str) {
+        (self.switch.name(), BRIDGE)
+    }
+
     fn cable(&self, name: &str, last: u8) -> Result<Host> {
         let namespace = Namespace::new(name)?;
         let addr = Ipv4Addr::new(NET[0], NET[1], NET[2], last);
@@ -86,7 +92,7 @@ impl Network {
         let shown = namespace.ip(&["-o", "link", "show", "dev", "eth0"])?;
         let mut words = shown.split_whitespace().skip_while(|word| *word != "link/ether").skip(1);
         let mac = words.next().context("eth0 has no hardware address")?.to_owned();
-        Ok(Host { namespace, addr: addr.into(), port: port.to_owned(), mac })
+        Ok(Host { namespace, addr: addr.into(), mac, port: port.to_owned() })
     }
 
     /// Tells every host the hardware address of every other.
@@ -103,7 +109,7 @@ impl Network {
     }
 }
 
-/// Takes one host's cable out of the switch.
+/// Takes one host's cable out of the switch, and puts it back.
 #[derive(Debug, Clone)]
 pub struct Cutter {
     switch: String,
@@ -117,6 +123,18 @@ impl Cutter {
     /// # Errors
     /// What `ip` says.
     pub fn cut(&self) -> Result<()> {
-        super::ip::ip(&["-n", &self.switch, "link", "set", &self.port, "down"]).map(drop)
+        self.set("down")
+    }
+
+    /// Takes the switch's port up again.
+    ///
+    /// # Errors
+    /// What `ip` says.
+    pub fn mend(&self) -> Result<()> {
+        self.set("up")
+    }
+
+    fn set(&self, state: &str) -> Result<()> {
+        super::ip::ip(&["-n", &self.switch, "link", "set", &self.port, state]).map(drop)
     }
 }

@@ -27,6 +27,8 @@ pub const TASKSET: Tool = Tool { name: "taskset", package: "util-linux" };
 pub const NGINX: Tool = Tool { name: "nginx", package: "nginx-light" };
 /// A reverse proxy.
 pub const HAPROXY: Tool = Tool { name: "haproxy", package: "haproxy" };
+/// Moves an address between hosts.
+pub const KEEPALIVED: Tool = Tool { name: "keepalived", package: "keepalived" };
 /// Puts load on.
 pub const WRK: Tool = Tool { name: "wrk", package: "wrk" };
 /// Says where time goes.

@@ -243,7 +243,7 @@ fn apply(plan: &Plan) -> Result<(), Fatal> {
     clock_settime(ClockId::CLOCK_REALTIME, clock).map_err(io_error("set the clock"))?;
     crate::sys::credit_entropy(&plan.seed).map_err(io_error("credit entropy"))?;
     nix::unistd::sethostname(&plan.hostname).map_err(io_error("set the host name"))?;
-    network::configure(plan.addr, plan.gateway, plan.gateway_mac)?;
+    network::configure(plan)?;
     let hosts = format!("127.0.0.1 localhost\n{} {}\n", plan.addr, plan.hostname);
     write(&program::config_path(plan.role), &plan.config, 0o600)
         .map_err(io_error("write the configuration"))?;

@@ -29,6 +29,8 @@ pub(crate) struct Plan {
     pub(crate) gateway: Ipv4Addr,
     /// The gateway's MAC, when it need not be asked for.
     pub(crate) gateway_mac: Option<[u8; 6]>,
+    /// The public address, a /32 on `lo`; load balancers only.
+    pub(crate) vip: Option<Ipv4Addr>,
     /// The program's configuration.
     pub(crate) config: String,
     /// The program's environment, all of it.
@@ -74,6 +76,7 @@ pub(crate) fn check(identity: &Identity) -> Result<Plan, IdentityError> {
     if identity.addr == identity.gateway {
         return refuse("gateway", "is the VM's own address");
     }
+    check_vip(identity)?;
     if identity.config.contains('\0') {
         return refuse("config", "contains a NUL byte");
     }
@@ -86,6 +89,7 @@ pub(crate) fn check(identity: &Identity) -> Result<Plan, IdentityError> {
         addr: identity.addr,
         gateway: identity.gateway,
         gateway_mac: identity.gateway_mac.as_deref().map(parse_mac).transpose()?,
+        vip: identity.vip,
         config: identity.config.clone(),
         env: environment(identity)?,
         unix_ms: identity.unix_ms,
@@ -115,6 +119,18 @@ fn check_addr(field: &'static str, addr: Ipv4Addr) -> Result<(), IdentityError> 
     let unusable =
         addr.octets()[0] == 0 || addr.is_loopback() || addr.is_multicast() || addr.octets()[0] >= 240;
     if unusable { refuse(field, format!("{addr} is not an address of a host")) } else { Ok(()) }
+}
+
+fn check_vip(identity: &Identity) -> Result<(), IdentityError> {
+    let Some(vip) = identity.vip else { return Ok(()) };
+    check_addr("vip", vip)?;
+    if identity.role != Role::Lb {
+        return refuse("vip", "the public address is for load balancers only");
+    }
+    if vip == identity.addr || vip == identity.gateway {
+        return refuse("vip", format!("{vip} is the VM's own address or its gateway"));
+    }
+    Ok(())
 }
 
 fn parse_mac(text: &str) -> Result<[u8; 6], IdentityError> {

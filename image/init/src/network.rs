@@ -2,14 +2,26 @@
 
 use std::fs;
 use std::io;
-use std::net::Ipv4Addr;
 
 use nix::net::if_::if_nametoindex;
 
+use crate::identity::Plan;
 use crate::netlink::{self, Kernel};
 
 /// The VM's only network interface.
 const INTERFACE: &str = "eth0";
+
+/// What the kernel is told before it sees the first packet.
+const SETTINGS: [(&str, &str); 4] = [
+    ("ipv6/conf/eth0/disable_ipv6", "1"),
+    ("ipv4/conf/eth0/accept_redirects", "0"),
+    // All load balancers' VMs have the public address on `lo`, and by default the kernel answers ARP for any address of
+    // its own on any interface, and asks in the name of the address that an answer is sent from. Both would tell
+    // the bridge that the address is here. See arp_ignore and arp_announce in the kernel's
+    // Documentation/networking/ip-sysctl.rst.
+    ("ipv4/conf/eth0/arp_ignore", "1"),
+    ("ipv4/conf/eth0/arp_announce", "2"),
+];
 
 /// Why the network could not be configured.
 #[derive(Debug, thiserror::Error)]
@@ -19,29 +31,27 @@ pub(crate) struct NetworkError {
     source: io::Error,
 }
 
-/// Configures `lo` and `eth0`.
+/// Configures `lo` and `eth0`: the VM's address on `eth0`, the public one, if there is one, on `lo`.
 ///
 /// # Errors
 /// The first step that the kernel refused.
-pub(crate) fn configure(
-    addr: Ipv4Addr,
-    gateway: Ipv4Addr,
-    gateway_mac: Option<[u8; 6]>,
-) -> Result<(), NetworkError> {
+pub(crate) fn configure(plan: &Plan) -> Result<(), NetworkError> {
+    let Plan { addr, gateway, gateway_mac, vip, .. } = *plan;
     let failed = |step| move |source| NetworkError { step, source };
     let index = |name: &str| if_nametoindex(name).map_err(io::Error::from);
     let lo = index("lo").map_err(failed("find lo"))?;
     let eth = index(INTERFACE).map_err(failed("find the network interface"))?;
-    for (setting, value) in [("ipv6/conf/eth0/disable_ipv6", "1"), ("ipv4/conf/eth0/accept_redirects", "0")] {
+    for (setting, value) in SETTINGS {
         set(setting, value).map_err(failed("set sysctls"))?;
     }
     let mut kernel = Kernel::connect().map_err(failed("open a netlink socket"))?;
     // The address first: the kernel announces on link-up, not on a new address.
-    let mut steps = vec![
-        ("set lo up", netlink::link_up(lo)),
+    let mut steps = vec![("set lo up", netlink::link_up(lo))];
+    steps.extend(vip.map(|vip| ("add the public address", netlink::add_address(lo, vip))));
+    steps.extend([
         ("add the address", netlink::add_address(eth, addr)),
         ("set the link up", netlink::link_up(eth)),
-    ];
+    ]);
     steps.extend(
         gateway_mac
             .map(|mac| ("add the gateway's neighbour entry", netlink::add_neighbour(eth, gateway, mac))),

@@ -48,6 +48,7 @@ pub struct Core {
     retired: BTreeMap<Ipv4Addr, u64>,
     peers: Peers,
     desired_revision: u64,
+    lb_moves: bool,
     last_step: Time,
 }
 
@@ -63,6 +64,7 @@ impl Core {
             retired: BTreeMap::new(),
             peers,
             desired_revision: 0,
+            lb_moves: false,
             last_step: now,
         }
     }
@@ -102,6 +104,8 @@ impl Core {
             Event::StreamLost { id, incarnation } => {
                 self.heartbeat(now, &id, incarnation, heartbeat::Event::Lost, out);
             }
+            Event::Forgotten { node } => self.peers.forget(&node),
+            Event::LbMoves(moves) => self.lb_moves = moves,
             Event::LbRoutes(services) => self.peers.seed(&services),
             Event::Persisted { revision } => self.persisted(now, revision, out),
             Event::PersistFailed { revision } => self.persist_failed(revision, out),

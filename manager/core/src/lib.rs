@@ -8,6 +8,7 @@
 //! - [`slot`]: one address and the succession of VMs that hold it.
 //! - [`pool`]: which addresses are there, and which is next?
 //! - [`peers`]: what do the other managers say they serve?
+//! - [`vip`]: who answers for the public address?
 //! - [`core`]: all of it together: [`Core::step`] takes an [`Event`] and emits [`Action`]s.
 //!
 //! What is *not* here: sockets, libvirt, clocks, files, logging, random numbers.
@@ -20,6 +21,7 @@ pub mod peers;
 pub mod pool;
 pub mod slot;
 pub mod time;
+pub mod vip;
 
 pub use crate::core::{Action, Config, Core, Event, Observed, Transition};
 pub use crate::desired::{Desired, DesiredVm};

@@ -115,6 +115,14 @@ impl Peers {
         }
     }
 
+    /// `node` does not come back for now: nothing is known of it any more. What it says next is news, whatever its number.
+    pub fn forget(&mut self, node: &str) {
+        if let Some(peer) = self.nodes.get_mut(node) {
+            peer.account = PeerServices { boot: 0, revision: 0, lb: None, services: Vec::new() };
+            peer.heard = None;
+        }
+    }
+
     /// All services of all peers, ordered by node.
     pub fn services(&self) -> impl Iterator<Item = &PeerService> {
         self.nodes.values().flat_map(|peer| &peer.account.services)

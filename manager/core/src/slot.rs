@@ -105,6 +105,17 @@ impl Slot {
         Self { id, role, addr, incarnation, phase, removal: None, draining: false, last_error: None, backoff }
     }
 
+    /// The same, with what is known of failures: for a slot that goes on where another one ended.
+    #[must_use]
+    pub(crate) fn with_backoff(self, backoff: Backoff) -> Self {
+        Self { backoff, ..self }
+    }
+
+    /// What is known of failures.
+    pub(crate) fn backoff(&self) -> Backoff {
+        self.backoff.clone()
+    }
+
     /// The slot as the API shows it.
     pub fn view(&self) -> Vm {
         let domain = self.domain();

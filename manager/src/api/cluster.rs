@@ -7,5 +7,9 @@ use wire::ClusterView;
 use super::{ApiError, Context};
 
 pub(super) async fn show(State(context): State<Context>) -> Result<Json<ClusterView>, ApiError> {
-    Ok(Json(context.driver.cluster().await?))
+    let mut view = context.driver.cluster().await?;
+    if let Some(vip) = &context.vip {
+        view.vip = Some(vip.status().await?);
+    }
+    Ok(Json(view))
 }

@@ -7,9 +7,12 @@ mod auth;
 mod body;
 mod cluster;
 mod error;
+mod events;
+mod nodes;
 mod path;
 mod peers;
 mod server;
+mod vip;
 mod vms;
 
 use std::sync::Arc;
@@ -18,21 +21,40 @@ use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
-use axum::routing::{get, put};
+use axum::routing::{get, post, put};
 
 pub use self::error::ApiError;
 pub use self::server::serve;
+use crate::cluster::Gossip;
 use crate::driver::Handle;
 use crate::identity::{Purpose, Secret, Token};
+use crate::journal::Journal;
 use crate::metrics::Metrics;
 
 /// The largest account of a peer: 65536 services of about 100 bytes.
 const BODY_MAX_BYTES: usize = 8 << 20;
 
+/// Whom the handlers speak to.
+pub struct Parts {
+    /// The loop that sees to VMs.
+    pub driver: Handle,
+    /// The loop that sees to the public address, if there is one.
+    pub vip: Option<crate::vip::Handle>,
+    /// The other nodes.
+    pub gossip: Gossip,
+    /// What happened.
+    pub journal: Journal,
+    /// The series.
+    pub metrics: Arc<Metrics>,
+}
+
 /// What every handler may use.
 #[derive(Clone)]
 pub struct Context {
     driver: Handle,
+    vip: Option<crate::vip::Handle>,
+    gossip: Gossip,
+    journal: Journal,
     metrics: Arc<Metrics>,
     api_token: Token,
     peer_token: Token,
@@ -40,9 +62,10 @@ pub struct Context {
 
 impl Context {
     /// A context whose tokens are derived from `secret`.
-    pub fn new(driver: Handle, metrics: Arc<Metrics>, secret: &Secret) -> Self {
+    pub fn new(parts: Parts, secret: &Secret) -> Self {
+        let Parts { driver, vip, gossip, journal, metrics } = parts;
         let (api_token, peer_token) = (secret.token(Purpose::Api), secret.token(Purpose::Peer));
-        Self { driver, metrics, api_token, peer_token }
+        Self { driver, vip, gossip, journal, metrics, api_token, peer_token }
     }
 }
 
@@ -53,6 +76,12 @@ pub fn router(context: Context) -> Router {
         .route("/v1/vms/{*id}", get(vms::show).delete(vms::remove))
         .route("/v1/cluster", get(cluster::show))
         .route("/v1/peers/{node}/services", put(peers::put_services))
+        .route("/v1/peers/{node}/vip/nomination", post(vip::nominate))
+        .route("/v1/nodes/{node}/forget", post(nodes::forget))
+        .route("/v1/vip", get(vip::show))
+        .route("/v1/vip/report", get(vip::report))
+        .route("/v1/vip/handover", post(vip::handover))
+        .route("/v1/events", get(events::stream))
         .route("/metrics", get(metrics))
         .route("/healthz", get(async || "ok\n"))
         .fallback(error::not_found)

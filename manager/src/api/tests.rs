@@ -10,10 +10,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
-use super::{Context, router, serve};
+use super::{Context, Parts, router, serve};
+use crate::cluster;
 use crate::config::Config;
 use crate::driver::fake;
 use crate::identity::{Purpose, Secret};
+use crate::journal::Journal;
 use crate::metrics::Metrics;
 
 const CONFIG: &str = r#"
@@ -34,6 +36,7 @@ struct Api {
     secret: Secret,
     disk_full: Arc<AtomicBool>,
     stop: CancellationToken,
+    _running: cluster::Running,
     _dir: tempfile::TempDir,
 }
 
@@ -53,12 +56,25 @@ impl Api {
         }
         let disk_full = Arc::new(AtomicBool::new(false));
         let driver = fake::spawn(core, Arc::clone(&disk_full));
-        let context = Context::new(driver, Arc::new(Metrics::new().unwrap()), &secret);
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let alone = cluster::Config {
+            cluster: "test".to_owned(),
+            node: config.node.clone(),
+            boot: 1,
+            listen: "127.0.0.1:0".parse().unwrap(),
+            pool: config.network.pool,
+            peers: Vec::new(),
+            key: cluster::Key::new([7; 32]),
+        };
+        let cluster = cluster::start(alone, metrics.registry()).await.unwrap();
+        let parts =
+            Parts { driver, vip: None, gossip: cluster.gossip, journal: Journal::new(&config.node), metrics };
+        let context = Context::new(parts, &secret);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
         tokio::spawn(serve(listener, router(context), stop.clone()));
-        Self { addr, secret, disk_full, stop, _dir: dir }
+        Self { addr, secret, disk_full, stop, _running: cluster.running, _dir: dir }
     }
 
     async fn raw(

@@ -1,5 +1,6 @@
 //! The administrator's side: arguments, requests, readable tables.
 
+mod events;
 mod table;
 
 use std::io::Write;
@@ -11,7 +12,7 @@ use anyhow::{Context, Result};
 use clap::{Parser, Subcommand, ValueEnum};
 use http::Method;
 use serde::Serialize;
-use wire::{ClusterView, CreateVm, Vm, VmList};
+use wire::{ClusterView, CreateVm, NodeForgotten, VipHandedOver, VipHandover, VipStatus, Vm, VmList};
 
 use crate::config::Config;
 use crate::identity::{Purpose, Secret};
@@ -30,6 +31,10 @@ pub struct Cli {
     /// Check the configuration and exit.
     #[arg(long)]
     pub check_config: bool,
+    /// As the daemon: when it is told to stop, hand the public address over first. For a host that goes away for good; a
+    /// restart keeps the address and loses no request.
+    #[arg(long)]
+    pub leave: bool,
     /// How log lines are written.
     #[arg(long, value_enum, default_value = "text")]
     pub log_format: LogFormat,
@@ -61,6 +66,60 @@ pub enum Command {
         /// What to do.
         #[command(subcommand)]
         command: VmCommand,
+    },
+    /// Show and move the public address.
+    Vip {
+        /// What to do.
+        #[command(subcommand)]
+        command: VipCommand,
+    },
+    /// See to the other nodes.
+    Node {
+        /// What to do.
+        #[command(subcommand)]
+        command: NodeCommand,
+    },
+    /// Show what happened on a node, and why.
+    Events {
+        /// Go on with what happens from now on.
+        #[arg(long, short)]
+        follow: bool,
+        /// Whom to ask, and how to show it.
+        #[command(flatten)]
+        at: At,
+    },
+}
+
+/// What to do with the public address.
+#[derive(Debug, Subcommand)]
+pub enum VipCommand {
+    /// Show who owns it, as a node sees it.
+    Status {
+        /// Whom to ask, and how to show it.
+        #[command(flatten)]
+        at: At,
+    },
+    /// Hand it over; only its owner can.
+    Handover {
+        /// To this node; without it, the first by name that can take it.
+        #[arg(long, value_name = "NODE")]
+        to: Option<String>,
+        /// Whom to ask, and how to show it.
+        #[command(flatten)]
+        at: At,
+    },
+}
+
+/// What to do with the other nodes.
+#[derive(Debug, Subcommand)]
+pub enum NodeCommand {
+    /// A node that is dead does not come back for now: take its services out of every upstream set.
+    Forget {
+        /// Its name.
+        node: String,
+        /// Whom to ask, and how to show it.
+        #[command(flatten)]
+        at: At,
     },
 }
 
@@ -118,6 +177,27 @@ pub async fn run(cli: &Cli, command: &Command) -> Result<()> {
         Command::Status { at } => {
             let view: ClusterView = client(at)?.get("/v1/cluster").await?;
             show(at, &view, table::cluster)
+        }
+        Command::Vip { command: VipCommand::Status { at } } => {
+            let status: VipStatus = client(at)?.get("/v1/vip").await?;
+            show(at, &status, table::vip)
+        }
+        Command::Vip { command: VipCommand::Handover { to, at } } => {
+            let request = VipHandover { to: to.clone() };
+            let answer: VipHandedOver = client(at)?.send(Method::POST, "/v1/vip/handover", &request).await?;
+            show(at, &answer, |answer| match &answer.owner {
+                Some(owner) => format!("{owner} owns the address"),
+                None => "there was nothing to hand over".to_owned(),
+            })
+        }
+        Command::Node { command: NodeCommand::Forget { node, at } } => {
+            let path = format!("/v1/nodes/{}/forget", escape(node));
+            let answer: NodeForgotten = client(at)?.send(Method::POST, &path, &serde_json::json!({})).await?;
+            show(at, &answer, |answer| format!("{} is forgotten until it is back", answer.node))
+        }
+        Command::Events { follow, at } => {
+            let addr = at.api.unwrap_or(SocketAddr::V4(config.api.listen));
+            events::show(addr, *follow, at.json).await
         }
         Command::Vm { command: VmCommand::List { at } } => {
             let list: VmList = client(at)?.get("/v1/vms").await?;

@@ -2,7 +2,7 @@
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{Cell, Table};
-use wire::{ClusterView, PeerView, Vm};
+use wire::{ClusterView, PeerView, VipStatus, Vm};
 
 /// VMs, one a line.
 pub(super) fn vms(vms: &[Vm]) -> String {
@@ -21,6 +21,42 @@ pub(super) fn vms(vms: &[Vm]) -> String {
     text(&table)
 }
 
+/// The public address, by one node.
+pub(super) fn vip(status: &VipStatus) -> String {
+    let VipStatus { addr, node, state, ballot, owner, reason, .. } = status;
+    let owner = owner.as_deref().unwrap_or("nobody");
+    let epoch = ballot.as_ref().map_or(0, |ballot| ballot.epoch);
+    let mut head = format!(
+        "public address {addr}   owned by {owner} (epoch {epoch})   {node} is {}: {reason}",
+        state.as_str()
+    );
+    if let Some(why) = &status.ineligible {
+        head.push_str(&format!("\n{node} would not take it now: {why}"));
+    }
+    let mut peers = table(&["PEER", "HEARD", "STATE", "LOAD BALANCER", "WOULD TAKE IT"]);
+    for peer in &status.peers {
+        let heard = peer.heard_ms_ago.map_or_else(|| "never".to_owned(), ago);
+        let report = peer.report.as_ref();
+        let yes = |value: fn(&wire::VipReport) -> bool| match report.map(value) {
+            Some(true) => "yes",
+            Some(false) => "no",
+            None => "-",
+        };
+        peers.add_row([
+            peer.node.as_str(),
+            &heard,
+            report.map_or("-", |report| report.state.as_str()),
+            report.map_or("-", |report| if report.lb_healthy { "healthy" } else { "not healthy" }),
+            yes(|report| report.eligible),
+        ]);
+    }
+    format!("{head}\n\n{}", text(&peers))
+}
+
+fn ago(ms: u64) -> String {
+    format!("{}.{:03} s ago", ms / 1_000, ms % 1_000)
+}
+
 /// A node, its VMs and what it knows of its peers.
 pub(super) fn cluster(view: &ClusterView) -> String {
     let lb = view.lb.map_or_else(|| "not ready".to_owned(), |lb| format!("http://{lb}"));
@@ -32,7 +68,8 @@ pub(super) fn cluster(view: &ClusterView) -> String {
     for peer in &view.peers {
         peers.add_row(row(peer));
     }
-    format!("{head}\n\n{}\n\n{}", vms(&view.vms), text(&peers))
+    let public = view.vip.as_ref().map_or_else(String::new, |status| format!("\n\n{}", vip(status)));
+    format!("{head}\n\n{}\n\n{}{public}", vms(&view.vms), text(&peers))
 }
 
 fn row(peer: &PeerView) -> [String; 5] {
@@ -40,8 +77,7 @@ fn row(peer: &PeerView) -> [String; 5] {
     [
         peer.node.clone(),
         peer.api.to_string(),
-        peer.heard_ms_ago
-            .map_or_else(|| "never".to_owned(), |ms| format!("{}.{:03} s ago", ms / 1_000, ms % 1_000)),
+        peer.heard_ms_ago.map_or_else(|| "never".to_owned(), ago),
         peer.lb.map_or_else(|| "-".to_owned(), |lb| lb.to_string()),
         if services.is_empty() { "-".to_owned() } else { services.join(" ") },
     ]

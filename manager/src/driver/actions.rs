@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, error, info, warn};
-use wire::{Role, ToGuest, VmState};
+use wire::{Heartbeat, Role, ToGuest, VmState};
 
 use super::{Birth, Driver, guest, neighbours};
 use crate::hypervisor::{DomainMeta, DomainSpec, ProcessId, RunningDomain};
@@ -29,7 +29,7 @@ impl Driver {
             Action::Watch { domain, id, incarnation, fresh } => self.watch(domain, id, incarnation, fresh),
             Action::Connect { id, incarnation, role, addr } => self.connect(id, incarnation, role, addr),
             Action::Disconnect { id } => drop(self.streams.remove(&id)),
-            Action::Log(transition) => log(&transition),
+            Action::Log(transition) => self.log(&transition),
         }
     }
 
@@ -123,15 +123,16 @@ impl Driver {
         let handle = self.handle.clone();
         let key = id.clone();
         let follow = async move {
-            let end = match Stream::open(SocketAddr::from((addr, port)), limit).await {
-                Ok(mut stream) => loop {
-                    match stream.next().await {
-                        Ok(heartbeat) => handle.beat(id.clone(), incarnation, heartbeat).await,
-                        Err(error) => break error,
-                    }
-                },
-                Err(error) => error,
-            };
+            let end =
+                match Stream::<Heartbeat>::open(SocketAddr::from((addr, port)), "/heartbeat", limit).await {
+                    Ok(mut stream) => loop {
+                        match stream.next().await {
+                            Ok(heartbeat) => handle.beat(id.clone(), incarnation, heartbeat).await,
+                            Err(error) => break error,
+                        }
+                    },
+                    Err(error) => error,
+                };
             debug!(id, incarnation, reason = %end, "heartbeat connection ended");
             handle.event(Event::StreamLost { id, incarnation }).await;
         };
@@ -139,9 +140,17 @@ impl Driver {
         self.streams.insert(key, AbortOnDropHandle::new(tokio::spawn(follow)));
     }
 
+    fn log(&self, transition: &Transition) {
+        let Transition { id, incarnation, from, to, reason } = transition;
+        let word = |state: &Option<VmState>| state.map_or("none", VmState::as_str);
+        let (from, to) = (word(from), word(to));
+        info!(id, incarnation, from, to, reason, "vm");
+        self.parts.journal.write(id, &format!("life {incarnation}, {from} -> {to}: {reason}"));
+    }
+
     pub(super) fn spawn_pushers(&mut self) -> Vec<AbortOnDropHandle<()>> {
         let config = &self.parts.config;
-        let (accepted, lb_accepted) = watch::channel(0);
+        let (accepted, lb_accepted) = watch::channel(lb::Accepted::default());
         self.lb_accepted = lb_accepted;
         let token = self.parts.secret.token(Purpose::LbAdmin { node: &config.node });
         let metrics = || Arc::clone(&self.parts.metrics);
@@ -174,12 +183,6 @@ impl From<RunningDomain> for DomainRef {
         let ProcessId { pid, start_time } = running.process;
         Self { name: running.name, pid, start_time }
     }
-}
-
-fn log(transition: &Transition) {
-    let Transition { id, incarnation, from, to, reason } = transition;
-    let word = |state: &Option<VmState>| state.map_or("none", VmState::as_str);
-    info!(id, incarnation, from = word(from), to = word(to), reason, "vm");
 }
 
 /// Orders that may wait for a VM's port.

@@ -45,13 +45,17 @@ pub(crate) fn spawn(mut core: Core, disk_full: Arc<AtomicBool>) -> Handle {
                     lb_generation: 0,
                     vms: core.vms(),
                     peers: vec![],
+                    vip: None,
                 }))),
                 Message::LbRoutes(services, done) => {
                     core.step(Time::default(), Event::LbRoutes(services), &mut Vec::new());
                     let _ = done.send(());
                 }
                 Message::Event(event) => core.step(Time::default(), event, &mut Vec::new()),
-                Message::Ready { .. } | Message::Beat { .. } | Message::Outbid(_) => {}
+                Message::Ready { .. }
+                | Message::Beat { .. }
+                | Message::Program { .. }
+                | Message::Outbid(_) => {}
             }
         }
     });

@@ -93,10 +93,12 @@ async fn hear(id: &str, incarnation: u64, line: &FromGuest, driver: &Handle) {
         }
         FromGuest::Started { pid, restarts, stages } => {
             info!(id, incarnation, pid, restarts, ?stages, "program started");
+            driver.program(id.to_owned(), incarnation, true).await;
             driver.event(Event::GuestStarted { id: id.to_owned(), incarnation }).await;
         }
         FromGuest::Exited { status, backoff_ms } => {
             warn!(id, incarnation, status, backoff_ms, "program ended; the VM starts it again");
+            driver.program(id.to_owned(), incarnation, false).await;
         }
         FromGuest::Draining => info!(id, incarnation, "the VM drains"),
     }

@@ -67,6 +67,21 @@ impl Handle {
         self.send(Message::Outbid(boot)).await;
     }
 
+    /// The program in a VM runs, or has ended and will be started again.
+    pub async fn program(&self, id: String, incarnation: u64, runs: bool) {
+        self.send(Message::Program { id, incarnation, runs }).await;
+    }
+
+    /// A peer was given up: its services leave the upstream set.
+    pub async fn forget(&self, node: String) {
+        self.send(Message::Event(Event::Forgotten { node })).await;
+    }
+
+    /// Whether the public address leaves this node when its load balancer dies.
+    pub async fn lb_moves(&self, moves: bool) {
+        self.send(Message::Event(Event::LbMoves(moves))).await;
+    }
+
     /// What the load balancer routes to; `done` is told once that is known.
     pub async fn lb_routes(&self, services: Vec<PeerService>, done: oneshot::Sender<()>) {
         self.send(Message::LbRoutes(services, done)).await;

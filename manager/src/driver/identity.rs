@@ -28,6 +28,7 @@ pub(super) fn of(config: &Config, secret: &Secret, vm: &Vm, incarnation: u64) ->
         addr: vm.addr,
         gateway,
         gateway_mac: Some(bridge_mac(gateway).to_string()),
+        vip: config.vip.as_ref().filter(|_| vm.role == Role::Lb).map(|vip| vip.addr),
         config: program_config(config, secret, vm.role, gateway).to_string(),
         // So that a service can keep a place for its manager, however many clients it has.
         env: BTreeMap::from([("PHALANX_GATEWAY".to_owned(), gateway.to_string())]),

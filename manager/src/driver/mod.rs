@@ -25,16 +25,18 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::info;
-use wire::{Heartbeat, PeerAck, PeerService, PeerServices, ToGuest, Vm};
+use wire::{Heartbeat, PeerAck, PeerService, PeerServices, Role, ToGuest, Vm, VmState};
 
 pub use self::handle::{Handle, RequestError};
 use crate::config::Config;
 use crate::disk::State;
 use crate::hypervisor::Hypervisor;
 use crate::identity::Secret;
+use crate::journal::Journal;
 use crate::metrics::Metrics;
 use crate::net::Net;
 use crate::push::lb;
+use crate::vip::LbStatus;
 
 /// Messages that may wait for the loop. Each is handled in microseconds; a full queue means that the machine is
 /// starved, and then senders wait.
@@ -61,6 +63,12 @@ enum Message {
         incarnation: u64,
         heartbeat: Heartbeat,
     },
+    /// The program in a VM runs, or has ended and will be started again.
+    Program {
+        id: String,
+        incarnation: u64,
+        runs: bool,
+    },
     /// What the load balancer routes to; answered once the core knows it.
     LbRoutes(Vec<PeerService>, oneshot::Sender<()>),
     /// A peer holds an account of this later boot.
@@ -84,6 +92,8 @@ pub struct Parts {
     pub metrics: Arc<Metrics>,
     /// This start's number.
     pub boot: u64,
+    /// Where what happens is told.
+    pub journal: Journal,
     /// The state to be written, with its revision; read by the task that writes.
     pub state: watch::Sender<(u64, State)>,
 }
@@ -114,7 +124,10 @@ pub struct Driver {
     lives: watch::Sender<BTreeMap<Ipv4Addr, u64>>,
     account: watch::Sender<Arc<PeerServices>>,
     lb: watch::Sender<lb::Work>,
-    lb_accepted: watch::Receiver<u64>,
+    lb_accepted: watch::Receiver<lb::Accepted>,
+    /// The life of a load balancer whose program has ended.
+    lb_ended: Option<(String, u64)>,
+    lb_status: watch::Sender<LbStatus>,
     pushers: Vec<AbortOnDropHandle<()>>,
     /// Something may have changed that others must know.
     dirty: bool,
@@ -143,7 +156,9 @@ pub fn new(parts: Parts) -> Result<(Driver, Handle), crate::config::Error> {
         lives: watch::channel(BTreeMap::new()).0,
         account: watch::channel(Arc::new(empty)).0,
         lb: watch::channel(lb::Work::default()).0,
-        lb_accepted: watch::channel(0).1,
+        lb_accepted: watch::channel(lb::Accepted::default()).1,
+        lb_ended: None,
+        lb_status: watch::channel(LbStatus::default()).0,
         pushers: Vec::new(),
         dirty: false,
     };
@@ -151,6 +166,16 @@ pub fn new(parts: Parts) -> Result<(Driver, Handle), crate::config::Error> {
 }
 
 impl Driver {
+    /// What is known of the own load balancer, from now on.
+    pub fn lb_status(&self) -> watch::Receiver<LbStatus> {
+        self.lb_status.subscribe()
+    }
+
+    /// This node's account of its services, from now on.
+    pub fn account(&self) -> watch::Receiver<Arc<PeerServices>> {
+        self.account.subscribe()
+    }
+
     /// Runs until `stop` is cancelled. VMs, routes and neighbour entries stay as they are then.
     pub async fn run(mut self, stop: CancellationToken) {
         let mut actions = Vec::new();
@@ -203,6 +228,16 @@ impl Driver {
             }
             Message::Event(event) => self.event(now, event, out),
             Message::Beat { id, incarnation, heartbeat } => self.beat(now, id, incarnation, &heartbeat, out),
+            Message::Program { id, incarnation, runs } => {
+                let is_lb =
+                    self.core.lb_target().is_some_and(|lb| lb.id == id && lb.incarnation == incarnation);
+                let life = Some((id, incarnation));
+                if !runs && is_lb {
+                    self.lb_ended = life;
+                } else if runs && self.lb_ended == life {
+                    self.lb_ended = None;
+                }
+            }
             Message::LbRoutes(services, done) => {
                 self.core.step(now, Event::LbRoutes(services), out);
                 self.tell_others();
@@ -287,7 +322,8 @@ impl Driver {
             return;
         }
         self.parts.metrics.count_vms(&self.core.vms());
-        self.parts.metrics.lb_generation.set(i64::try_from(*self.lb_accepted.borrow()).unwrap_or(i64::MAX));
+        let accepted = self.lb_accepted.borrow_and_update().clone();
+        self.parts.metrics.lb_generation.set(i64::try_from(accepted.generation).unwrap_or(i64::MAX));
 
         let lives = self.core.lives();
         self.lives.send_if_modified(|told| {
@@ -309,10 +345,14 @@ impl Driver {
             true
         });
 
+        let status = self.own_lb(&accepted);
         let mut account = self.core.account();
-        // Before its first upstream set it would only refuse.
-        let accepted = *self.lb_accepted.borrow_and_update();
-        account.lb = account.lb.filter(|_| accepted > 0);
+        account.lb = account.lb.filter(|_| status.healthy);
+        self.lb_status.send_if_modified(|told| {
+            let changed = *told != status;
+            *told = status;
+            changed
+        });
         self.account.send_if_modified(|told| {
             // The first account of a boot is revision 1, even if it is empty.
             if told.revision > 0 && told.services == account.services && told.lb == account.lb {
@@ -327,6 +367,35 @@ impl Driver {
             let (_, desired) = self.core.desired();
             self.parts.state.send_replace((revision, State { boot: self.parts.boot, desired }));
         }
+    }
+
+    /// What is known of the own load balancer now.
+    fn own_lb(&self, accepted: &lb::Accepted) -> LbStatus {
+        let target = self.core.lb_target();
+        let unfit = match self.core.vms().into_iter().find(|vm| vm.role == Role::Lb) {
+            None => Some("this node has none yet".to_owned()),
+            Some(vm) => match vm.state {
+                // Its heartbeat may be late for reasons of its own; whether it serves is for the checks to say.
+                VmState::Up | VmState::Suspect
+                    if self
+                        .lb_ended
+                        .as_ref()
+                        .is_some_and(|(id, life)| *id == vm.id && *life == vm.incarnation) =>
+                {
+                    Some("its program has ended".to_owned())
+                }
+                VmState::Up | VmState::Suspect if accepted.target != target || accepted.generation == 0 => {
+                    Some("it has no upstream set yet".to_owned())
+                }
+                VmState::Up | VmState::Suspect => None,
+                VmState::Starting | VmState::Draining | VmState::Down => {
+                    let state = vm.state.as_str();
+                    Some(vm.last_error.map_or_else(|| state.to_owned(), |why| format!("{state}: {why}")))
+                }
+            },
+        };
+        let healthy = unfit.is_none();
+        LbStatus { target, healthy, reason: unfit.unwrap_or_else(|| "it serves".to_owned()) }
     }
 
     fn start_pushing(&mut self) {

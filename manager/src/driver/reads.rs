@@ -32,9 +32,10 @@ impl Driver {
                 .as_ref()
                 .map_or_else(|| "unknown".to_owned(), |it| it.accel().as_str().to_owned()),
             lb: self.account.borrow().lb,
-            lb_generation: *self.lb_accepted.borrow(),
+            lb_generation: self.lb_accepted.borrow().generation,
             vms: self.core.vms(),
             peers: peers.collect(),
+            vip: None,
         }
     }
 }

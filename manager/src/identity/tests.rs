@@ -30,6 +30,16 @@ fn one_token_per_purpose_and_node() {
 }
 
 #[test]
+fn one_key_per_purpose_and_secret_and_none_is_a_token() {
+    let (secret, other) = (load(&[b'x'; 32], 0o600).unwrap(), load(&[b'y'; 32], 0o600).unwrap());
+    let key = secret.key("datagram/a");
+    assert_eq!(key, secret.key("datagram/a"));
+    assert_ne!(key, secret.key("datagram/b"));
+    assert_ne!(key, other.key("datagram/a"));
+    assert_ne!(base16ct::lower::encode_string(&secret.key("api")), secret.token(Purpose::Api).reveal());
+}
+
+#[test]
 fn white_space_around_the_secret_does_not_count() {
     let plain = load(&[b'x'; 40], 0o600).unwrap();
     let spaced = load(&[&[b'x'; 40][..], b"\n"].concat(), 0o400).unwrap();

@@ -24,6 +24,15 @@ impl MacAddr {
         self.0
     }
 
+    /// Every station's address: what a request to all is sent to.
+    pub const BROADCAST: Self = Self([0xff; 6]);
+
+    /// Whether it can be one station's: neither a group's nor all zeros.
+    pub const fn is_station(self) -> bool {
+        let [a, b, c, d, e, f] = self.0;
+        a & 1 == 0 && (a | b | c | d | e | f) != 0
+    }
+
     /// The address libvirt gives to the host's end of a VM's cable: the VM's, with the first octet `fe`, so
     /// that a bridge never takes it for its own.
     pub(crate) const fn host_side(self) -> Self {

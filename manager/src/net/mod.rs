@@ -1,16 +1,22 @@
-//! The host's network: the bridge its VMs are plugged into, the routes to the peers' pools, and a permanent
-//! neighbour entry per VM.
+//! The host's network: the bridge its VMs are plugged into, the routes to the peers' pools, a permanent
+//! neighbour entry per VM, and this host's part in the public address ([`Net::set_vip`], [`announce`]).
 //!
 //! Nothing is bridged into the LAN and nothing is translated; the host routes. [`Net::ensure`] looks, compares
 //! ([`plan`]) and repairs, as often as one likes, and it repairs only what is ours: other people's routes,
-//! addresses and devices are reported as [`Conflict`]s and left alone. Packet filters are not looked at.
+//! addresses and devices are reported as [`Conflict`]s and left alone. Packet filters are not looked at, except a table of our own
+//! ([`FILTER_TABLE`]).
 //!
 //! Calls are made in the network namespace of the thread that called [`Net::open`].
 
+pub mod announce;
+pub mod arp;
+mod filter;
 pub mod mac;
 mod netlink;
 pub mod plan;
+mod settings;
 mod sysctl;
+mod vip;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -22,40 +28,17 @@ use nix::errno::Errno;
 use tokio::sync::Mutex;
 use tracing::{debug, info};
 
+pub use filter::FILTER_TABLE;
+use filter::Nft;
 pub use mac::{MacAddr, bridge_mac, vm_mac};
+pub use plan::vip::{VipDesired, VipRoute};
 pub use plan::{Change, Conflict, ROUTE_PROTOCOL};
 use plan::{Desired, Observed};
+pub use settings::{PeerRoute, Settings};
 pub use sysctl::Sysctl;
 
 /// The kernel answers in microseconds; longer than this, an answer was lost.
 const NETLINK_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// The kernel's limit for an interface's name, in bytes.
-const MAX_INTERFACE_NAME: usize = 15;
-
-/// What the host's network shall be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Settings {
-    /// The LAN interface, through which the peers are reached.
-    pub interface: String,
-    /// The name of the bridge to make.
-    pub bridge: String,
-    /// The addresses of this host's VMs.
-    pub pool: Ipv4Net,
-    /// The host's address on the bridge: one of the pool's.
-    pub host_addr: Ipv4Addr,
-    /// The peers' pools.
-    pub peers: Vec<PeerRoute>,
-}
-
-/// Where a peer's VMs are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PeerRoute {
-    /// The peer's pool.
-    pub pool: Ipv4Net,
-    /// The peer's address on the LAN.
-    pub via: Ipv4Addr,
-}
 
 /// What [`Net::ensure`] found and did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -100,8 +83,14 @@ pub enum Error {
     /// The address is not one for VMs.
     #[error("{0} is not an address for VMs: it has to be of the pool {1}, and not the host's")]
     NotInPool(Ipv4Addr, Ipv4Net),
+    /// What is wanted of the public address contradicts the settings, or itself.
+    #[error("the public address: {0}")]
+    Vip(String),
+    /// Something of others decides what becomes of the public address.
+    #[error("{0}")]
+    InTheWay(Conflict),
     /// The kernel did not answer in time.
-    #[error("the kernel did not answer a netlink request within {} s", NETLINK_TIMEOUT.as_secs())]
+    #[error("the kernel (or nft) did not answer within {} s", NETLINK_TIMEOUT.as_secs())]
     Timeout,
 }
 
@@ -110,15 +99,17 @@ pub struct Net {
     settings: Settings,
     handle: rtnetlink::Handle,
     connection: tokio::task::JoinHandle<()>,
+    nft: Nft,
     desired: Mutex<Desired>,
 }
 
 impl Net {
-    /// Checks the settings and takes over the neighbour entries that an earlier process installed.
+    /// Checks the settings and takes over the neighbour entries that an earlier process installed, and its part in
+    /// the public address ([`Net::vip_installed`] says which).
     ///
     /// # Errors
-    /// [`Error::Invalid`] for settings that can never work, and errors of the netlink socket. A missing
-    /// interface is no error here.
+    /// [`Error::Invalid`] for settings that can never work, and errors of the netlink socket and of `nft`. A missing
+    /// interface is no error here, nor is a missing `nft`.
     pub async fn open(settings: Settings) -> Result<Self, Error> {
         settings.check()?;
         let (connection, handle, _) = rtnetlink::new_connection().map_err(Error::Open)?;
@@ -130,14 +121,20 @@ impl Net {
             addr: Ipv4Net::new_assert(settings.host_addr, settings.pool.prefix_len()),
             routes: settings.peers.iter().map(|peer| (peer.pool.trunc(), peer.via)).collect(),
             vms: BTreeMap::new(),
+            vip: settings.vip.map(VipDesired::released),
         };
-        let net = Self { settings, handle, connection, desired: Mutex::new(desired) };
+        let nft = timed(Nft::open()).await?.map_err(Error::Observe)?;
+        let net = Self { settings, handle, connection, nft, desired: Mutex::new(desired) };
         let vms = match net.installed().await {
             Ok(vms) => vms,
             Err(Error::NoBridge(_)) => BTreeMap::new(),
             Err(e) => return Err(e),
         };
-        net.desired.lock().await.vms = vms.into_iter().filter(|(addr, _)| net.is_vm_addr(*addr)).collect();
+        let vip = net.vip_installed().await?.map(|vip| net.adoptable(vip));
+        let mut desired = net.desired.lock().await;
+        desired.vms = vms.into_iter().filter(|(addr, _)| net.is_vm_addr(*addr)).collect();
+        desired.vip = vip;
+        drop(desired);
         Ok(net)
     }
 
@@ -148,9 +145,10 @@ impl Net {
     /// [`Error::Interface`] and [`Error::Apply`] after having done all that could be done, the others at once.
     pub async fn ensure(&self) -> Result<Changes, Error> {
         let desired = self.desired.lock().await;
-        let observed = self.observe(&desired).await?;
-        let (steps, conflicts) = plan::plan(&desired, &observed);
-        let applied = self.apply_all(&desired, steps).await?;
+        let mut observed = self.observe(&desired).await?;
+        observed.vip.filter = timed(self.nft.look()).await?.map_err(Error::Observe)?;
+        let (steps, mut conflicts) = plan::plan(&desired, &observed);
+        let applied = self.apply_all(&desired, steps, &mut conflicts).await?;
         let lan = |c: &&Conflict| matches!(c, Conflict::InterfaceMissing(_) | Conflict::InterfaceDown(_));
         match conflicts.iter().find(lan) {
             Some(conflict) => Err(Error::Interface(conflict.clone())),
@@ -201,16 +199,19 @@ impl Net {
         }
     }
 
-    /// Removes the bridge with all that is on it, and our routes. Switches in `/proc/sys` stay as they are.
+    /// Removes the bridge with all that is on it, our routes, and all of the public address. Switches in `/proc/sys` stay as they are.
     ///
     /// # Errors
     /// The first step that failed, after all were tried.
     pub async fn teardown(&self) -> Result<(), Error> {
         let mut desired = self.desired.lock().await;
         desired.vms.clear();
+        desired.vip = self.settings.vip.map(VipDesired::released);
         let observed = self.observe(&desired).await?;
         let steps = plan::plan_teardown(&desired, &observed);
-        self.apply_all(&desired, steps).await.map(|_| ())
+        let mut conflicts = Vec::new();
+        self.apply_all(&desired, steps, &mut conflicts).await?;
+        conflicts.into_iter().next().map_or(Ok(()), |conflict| Err(Error::InTheWay(conflict)))
     }
 
     fn is_vm_addr(&self, addr: Ipv4Addr) -> bool {
@@ -220,7 +221,9 @@ impl Net {
     }
 
     async fn observe(&self, desired: &Desired) -> Result<Observed, Error> {
-        timed(netlink::observe(&self.handle, desired)).await?.map_err(Error::Observe)
+        let mut observed = timed(netlink::observe(&self.handle, desired)).await?.map_err(Error::Observe)?;
+        observed.vip.filter = self.nft.remembered();
+        Ok(observed)
     }
 
     async fn installed(&self) -> Result<BTreeMap<Ipv4Addr, MacAddr>, Error> {
@@ -238,14 +241,28 @@ impl Net {
         }
     }
 
-    async fn apply_all(&self, desired: &Desired, steps: Vec<Change>) -> Result<Vec<Change>, Error> {
+    /// Does the steps, and the later ones if one fails. The public address is not answered for unless every step for
+    /// it succeeded, except those for second chances: they become conflicts, for new connections need none.
+    async fn apply_all(
+        &self,
+        desired: &Desired,
+        steps: Vec<Change>,
+        conflicts: &mut Vec<Conflict>,
+    ) -> Result<Vec<Change>, Error> {
         let mut failed = None;
         let mut applied = Vec::with_capacity(steps.len());
         for step in steps {
+            if failed.is_some() && matches!(step, Change::Answer(_)) {
+                continue;
+            }
             match self.apply(desired, step.clone()).await {
                 Ok(()) => {
                     info!(%step, bridge = desired.bridge, "network changed");
                     applied.push(step);
+                }
+                Err(error) if step.is_second_chance() => {
+                    let via = desired.vip.and_then(|vip| vip.second_chance).unwrap_or(Ipv4Addr::UNSPECIFIED);
+                    conflicts.push(Conflict::NoSecondChance { via, reason: error.to_string() });
                 }
                 Err(e) => {
                     debug!(%step, error = %e, "network not changed");
@@ -257,15 +274,32 @@ impl Net {
     }
 
     async fn apply(&self, desired: &Desired, step: Change) -> Result<(), Error> {
-        match timed(netlink::apply(&self.handle, desired, &step)).await? {
+        let done = timed(async {
+            match &step {
+                Change::InstallFilter(spec) => self.nft.install(spec).await,
+                Change::RemoveFilter => self.nft.remove().await,
+                step => netlink::apply(&self.handle, desired, step).await,
+            }
+        });
+        match done.await? {
             Ok(()) => Ok(()),
-            Err(e) if is_missing(&e) && matches!(step, Change::SetNeighbour(..)) => {
+            Err(e)
+                if is_missing(&e)
+                    && matches!(step, Change::SetNeighbour(..) | Change::SetBridgeRoute(..)) =>
+            {
                 Err(Error::NoBridge(desired.bridge.clone()))
             }
             // Somebody else was faster in removing it: that is what was wanted.
             Err(e)
                 if matches!(errno(&e), Some(Errno::ENOENT | Errno::ESRCH))
-                    && matches!(step, Change::RemoveNeighbour(_) | Change::RemoveRoute(_)) =>
+                    && matches!(
+                        step,
+                        Change::RemoveNeighbour(_)
+                            | Change::RemoveRoute(_)
+                            | Change::StopAnswering(_)
+                            | Change::RemoveMarkedRoute(_)
+                            | Change::RemoveMarkRule(_)
+                    ) =>
             {
                 Ok(())
             }
@@ -291,52 +325,3 @@ fn is_missing(error: &io::Error) -> bool {
 fn errno(error: &io::Error) -> Option<Errno> {
     error.raw_os_error().map(Errno::from_raw)
 }
-
-impl Settings {
-    /// Checks what can be checked without the kernel.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`], naming the setting.
-    pub fn check(&self) -> Result<(), Error> {
-        let invalid = |field, message| Err(Error::Invalid { field, message });
-        for (field, name) in [("interface", &self.interface), ("bridge", &self.bridge)] {
-            let letters = name.bytes().all(|b| b.is_ascii_graphic() && b != b'/');
-            if name.is_empty() || name.len() > MAX_INTERFACE_NAME || !letters || name == "." || name == ".." {
-                return invalid(
-                    field,
-                    format!(
-                        "{name:?} is no interface name: 1 to {MAX_INTERFACE_NAME} bytes of printable ASCII without /"
-                    ),
-                );
-            }
-        }
-        if self.interface == self.bridge {
-            return invalid("bridge", format!("{:?} is the LAN interface", self.bridge));
-        }
-        let Settings { pool, host_addr, .. } = self;
-        if pool.prefix_len() > 30 {
-            return invalid("pool", format!("{pool} is too small: /30 is the smallest that holds a VM"));
-        }
-        if !pool.contains(host_addr) || [pool.network(), pool.broadcast()].contains(host_addr) {
-            return invalid("pool", format!("{host_addr} is not a host address of {pool}"));
-        }
-        for (i, peer) in self.peers.iter().enumerate() {
-            let before = self.peers.iter().take(i).map(|peer| &peer.pool);
-            for other in before.chain([pool]) {
-                if other.contains(&peer.pool.network()) || peer.pool.contains(&other.network()) {
-                    return invalid("peers", format!("the pools {} and {other} overlap", peer.pool));
-                }
-            }
-            if peer.pool.contains(&peer.via) || pool.contains(&peer.via) {
-                return invalid(
-                    "peers",
-                    format!("{} is not an address on the LAN: a pool contains it", peer.via),
-                );
-            }
-        }
-        Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests;

@@ -1,5 +1,7 @@
 //! Looking at the kernel's network and changing it, one netlink request per step. No decisions here.
 
+mod vip;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
@@ -53,7 +55,12 @@ pub(super) async fn observe(handle: &Handle, desired: &Desired) -> io::Result<Ob
     }
     let query = RouteMessageBuilder::<Ipv4Addr>::new().build();
     let routes: Vec<_> = handle.route().get(query).execute().try_collect().await.map_err(to_io)?;
-    observed.routes = routes.iter().filter_map(route).collect();
+    let main = u32::from(RouteHeader::RT_TABLE_MAIN);
+    observed.routes = routes.iter().filter_map(|message| route(message, main)).collect();
+    if desired.vip.is_some() || observed.interface.is_some() {
+        let index = observed.interface.map(|interface| interface.index);
+        vip::observe(handle, desired, index, &routes, &mut observed.vip).await?;
+    }
     for sysctl in desired.sysctls() {
         if let Some(value) = sysctl.read()? {
             observed.sysctls.insert(sysctl, value);
@@ -128,20 +135,20 @@ pub(super) async fn apply(handle: &Handle, desired: &Desired, change: &Change) -
                 .build();
             handle.route().add(message).replace().execute().await
         }
-        Change::RemoveRoute(route) => {
-            let mut message = our_route(route.dst);
-            if let Some(via) = route.via {
-                message = message.gateway(via);
-            }
-            if let Some(oif) = route.oif {
-                message = message.output_interface(oif);
-            }
-            if route.metric != 0 {
-                message = message.priority(route.metric);
-            }
-            handle.route().del(message.build()).execute().await
+        Change::RemoveRoute(route) => handle.route().del(exactly(route).build()).execute().await,
+        Change::SetBridgeRoute(dst, vm) => {
+            let message = our_route(*dst).gateway(*vm).output_interface(bridge().await?).build();
+            handle.route().add(message).replace().execute().await
         }
         Change::SetSysctl(sysctl) => return sysctl.write(),
+        Change::Answer(_)
+        | Change::StopAnswering(_)
+        | Change::SetMarkedRoute(..)
+        | Change::RemoveMarkedRoute(_)
+        | Change::AddMarkRule(_)
+        | Change::RemoveMarkRule(_) => vip::apply(handle, desired, change).await?,
+        // The packet filter's language is no netlink request of this family.
+        Change::InstallFilter(_) | Change::RemoveFilter => return Err(io::ErrorKind::Unsupported.into()),
     };
     done.map_err(to_io)
 }
@@ -161,7 +168,7 @@ pub(super) async fn index_of(handle: &Handle, name: &str) -> io::Result<u32> {
 }
 
 /// The kernel's own error number when it sent one, so that callers can tell `ENODEV` from others.
-fn to_io(error: rtnetlink::Error) -> io::Error {
+pub(super) fn to_io(error: rtnetlink::Error) -> io::Error {
     match error {
         rtnetlink::Error::NetlinkError(message) => message.to_io(),
         other => io::Error::other(other),
@@ -172,6 +179,21 @@ fn our_route(dst: Ipv4Net) -> RouteMessageBuilder<Ipv4Addr> {
     RouteMessageBuilder::<Ipv4Addr>::new()
         .destination_prefix(dst.network(), dst.prefix_len())
         .protocol(RouteProtocol::Other(ROUTE_PROTOCOL))
+}
+
+/// Our route, so precisely that no other one is meant.
+fn exactly(route: &Route) -> RouteMessageBuilder<Ipv4Addr> {
+    let mut message = our_route(route.dst);
+    if let Some(via) = route.via {
+        message = message.gateway(via);
+    }
+    if let Some(oif) = route.oif {
+        message = message.output_interface(oif);
+    }
+    if route.metric != 0 {
+        message = message.priority(route.metric);
+    }
+    message
 }
 
 fn link_name(link: &LinkMessage) -> Option<&str> {
@@ -249,7 +271,8 @@ fn neighbour(message: &NeighbourMessage) -> Option<(Ipv4Addr, Neighbour)> {
     Some((addr, Neighbour { mac, ours: message.attributes.contains(&mark) }))
 }
 
-fn route(message: &RouteMessage) -> Option<Route> {
+/// The unicast route in the message, if it is of this table.
+fn route(message: &RouteMessage, of_table: u32) -> Option<Route> {
     let header = &message.header;
     if header.address_family != AddressFamily::Inet || header.kind != RouteType::Unicast {
         return None;
@@ -268,6 +291,5 @@ fn route(message: &RouteMessage) -> Option<Route> {
         }
     }
     let dst = Ipv4Net::new(dst, header.destination_prefix_length).ok()?;
-    let main = table == u32::from(RouteHeader::RT_TABLE_MAIN);
-    main.then(|| Route { dst, via, oif, protocol: header.protocol.into(), metric })
+    (table == of_table).then(|| Route { dst, via, oif, protocol: header.protocol.into(), metric })
 }

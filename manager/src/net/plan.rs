@@ -4,14 +4,18 @@
 //! neighbour entries on it and routes anywhere that carry [`ROUTE_PROTOCOL`]. Something of others that is in
 //! the way is a [`Conflict`], to be reported and not resolved here.
 
+pub mod step;
+pub mod vip;
+
 use std::collections::BTreeMap;
-use std::fmt;
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
 use super::mac::MacAddr;
 use super::sysctl::Sysctl;
+pub use step::{Change, Conflict};
+use vip::{VipDesired, VipObserved};
 
 /// Marks every route, address and neighbour entry we make, so that they can be found again and removed.
 /// The number is free in the kernel's and in iproute2's lists.
@@ -35,18 +39,25 @@ pub struct Desired {
     pub routes: BTreeMap<Ipv4Net, Ipv4Addr>,
     /// The VMs on the bridge.
     pub vms: BTreeMap<Ipv4Addr, MacAddr>,
+    /// The public address, if the cluster has one.
+    pub vip: Option<VipDesired>,
 }
 
 impl Desired {
     /// The switches that matter for it.
-    pub fn sysctls(&self) -> [Sysctl; 5] {
-        [
+    pub fn sysctls(&self) -> Vec<Sysctl> {
+        let mut sysctls = vec![
             Sysctl::IpForward,
             Sysctl::SendRedirects("all".to_owned()),
             Sysctl::SendRedirects(self.bridge.clone()),
             Sysctl::Forwarding(self.bridge.clone()),
             Sysctl::Forwarding(self.interface.clone()),
-        ]
+        ];
+        if self.vip.is_some() {
+            sysctls.push(Sysctl::SendRedirects(self.interface.clone()));
+            sysctls.push(Sysctl::ProxyDelay(self.interface.clone()));
+        }
+        sysctls
     }
 }
 
@@ -67,6 +78,8 @@ pub struct Observed {
     pub loose_taps: Vec<(String, MacAddr)>,
     /// The switches that exist.
     pub sysctls: BTreeMap<Sysctl, String>,
+    /// What there is of the public address, besides its route.
+    pub vip: VipObserved,
 }
 
 /// The LAN interface.
@@ -108,6 +121,23 @@ pub struct Route {
     pub metric: u32,
 }
 
+/// Where a route leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hop {
+    /// To a gateway on the LAN.
+    Lan(Ipv4Addr),
+    /// To a VM on the bridge.
+    Bridge(Ipv4Addr),
+}
+
+impl Hop {
+    const fn via(self) -> Ipv4Addr {
+        match self {
+            Self::Lan(via) | Self::Bridge(via) => via,
+        }
+    }
+}
+
 /// A permanent neighbour entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Neighbour {
@@ -117,129 +147,99 @@ pub struct Neighbour {
     pub ours: bool,
 }
 
-/// One step. The order of a plan's steps matters.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Change {
-    /// Make the bridge, with its MAC.
-    CreateBridge,
-    /// Give the bridge its MAC back.
-    SetBridgeMac,
-    /// Mark the bridge as ours.
-    SetBridgeAlias,
-    /// Put an address on the bridge.
-    AddAddr(Ipv4Net),
-    /// Take one of our addresses off the bridge.
-    RemoveAddr(Ipv4Net),
-    /// Switch the bridge on.
-    SetBridgeUp,
-    /// Plug a VM's tap device into the bridge again.
-    AttachTap(String),
-    /// Set a switch.
-    SetSysctl(Sysctl),
-    /// Install or replace a VM's neighbour entry.
-    SetNeighbour(Ipv4Addr, MacAddr),
-    /// Remove one of our neighbour entries.
-    RemoveNeighbour(Ipv4Addr),
-    /// Install or replace our route to a pool.
-    SetRoute(Ipv4Net, Ipv4Addr),
-    /// Remove one of our routes.
-    RemoveRoute(Route),
-    /// Remove the bridge and all that is on it.
-    DeleteBridge,
-}
-
-/// Something of others that is in the way.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Conflict {
-    /// `network.interface` does not exist.
-    #[error("network.interface: there is no interface {0:?}")]
-    InterfaceMissing(String),
-    /// `network.interface` is switched off.
-    #[error("network.interface: {0:?} is down")]
-    InterfaceDown(String),
-    /// The bridge's name is taken by a device that is no bridge, or by somebody else's bridge.
-    #[error(
-        "network.bridge: {0:?} exists and was not made by Phalanx; choose another name or remove it \
-         (ip link delete {0})"
-    )]
-    ForeignBridge(String),
-    /// Somebody else put an address on our bridge.
-    #[error("the bridge {bridge} also has the address {addr}, which is not ours; it is left alone")]
-    ForeignAddr {
-        /// The bridge.
-        bridge: String,
-        /// The address.
-        addr: Ipv4Net,
-    },
-    /// Somebody else's route for a peer's pool would win over ours, or be overwritten by it.
-    #[error(
-        "there already is a route to {dst} that is not ours (protocol {protocol}{}); ours via {wanted} is not \
-         installed", via.map_or(String::new(), |via| format!(", via {via}"))
-    )]
-    ForeignRoute {
-        /// The peer's pool.
-        dst: Ipv4Net,
-        /// Where the foreign route leads.
-        via: Option<Ipv4Addr>,
-        /// Who made it.
-        protocol: u8,
-        /// Where ours would lead.
-        wanted: Ipv4Addr,
-    },
-}
-
 /// The steps from `observed` to `desired`, in order, and what stands in the way of the rest.
 pub fn plan(desired: &Desired, observed: &Observed) -> (Vec<Change>, Vec<Conflict>) {
     let mut changes = Vec::new();
     let mut conflicts = Vec::new();
-    let usable = match &observed.bridge {
-        Some(bridge) if !is_ours(desired, bridge) => {
-            conflicts.push(Conflict::ForeignBridge(desired.bridge.clone()));
-            false
-        }
-        _ => true,
-    };
+    vip::plan_silence(desired, observed, &mut changes);
+    let usable = is_usable(desired, observed);
     if usable {
         plan_bridge(desired, observed, &mut changes, &mut conflicts);
+    } else {
+        conflicts.push(Conflict::ForeignBridge(desired.bridge.clone()));
     }
-    let interface = match observed.interface {
-        None => {
-            conflicts.push(Conflict::InterfaceMissing(desired.interface.clone()));
-            None
-        }
-        Some(interface) if !interface.up => {
-            conflicts.push(Conflict::InterfaceDown(desired.interface.clone()));
-            None
-        }
-        up => up,
-    };
-    for sysctl in desired.sysctls() {
-        let set = observed.sysctls.get(&sysctl).is_some_and(|value| value == sysctl.wanted());
-        let exists = match &sysctl {
-            Sysctl::IpForward => true,
-            Sysctl::Forwarding(name) | Sysctl::SendRedirects(name) if *name == desired.bridge => usable,
-            Sysctl::Forwarding(_) => observed.interface.is_some(),
-            Sysctl::SendRedirects(_) => true,
-        };
-        if exists && !set {
-            changes.push(Change::SetSysctl(sysctl));
-        }
-    }
+    let interface = plan_interface(desired, observed, &mut conflicts);
+    plan_sysctls(desired, observed, &mut changes);
     if usable {
         plan_neighbours(desired, observed, &mut changes);
     }
-    plan_routes(desired, observed, interface, &mut changes, &mut conflicts);
+    vip::plan_second_chance(desired, observed, interface, &mut changes, &mut conflicts);
+    let lan_routes = desired.routes.iter().map(|(&dst, &via)| (dst, Hop::Lan(via)));
+    let wanted = lan_routes.chain(vip::route(desired)).collect();
+    plan_routes(&wanted, desired, observed, &observed.routes, &mut changes, &mut conflicts);
+    vip::plan_answer(desired, observed, interface, &mut changes, &mut conflicts);
+    vip::plan_no_second_chance(desired, observed, &mut changes);
+    (changes, conflicts)
+}
+
+/// As [`plan`], but only what concerns the public address, and what must not wait. Without its rule and route the
+/// filter changes nothing, and to remove it takes longest: that is left to the next [`plan`].
+pub fn plan_vip(desired: &Desired, observed: &Observed) -> (Vec<Change>, Vec<Conflict>) {
+    let mut changes = Vec::new();
+    let mut conflicts = Vec::new();
+    vip::plan_silence(desired, observed, &mut changes);
+    let interface = plan_interface(desired, observed, &mut conflicts);
+    plan_sysctls(desired, observed, &mut changes);
+    vip::plan_second_chance(desired, observed, interface, &mut changes, &mut conflicts);
+    if let Some(of) = &desired.vip {
+        let dst = Ipv4Net::from(of.addr);
+        let routes: Vec<_> = observed.routes.iter().filter(|route| route.dst == dst).cloned().collect();
+        let wanted = vip::route(desired).into_iter().collect();
+        plan_routes(&wanted, desired, observed, &routes, &mut changes, &mut conflicts);
+    }
+    vip::plan_answer(desired, observed, interface, &mut changes, &mut conflicts);
+    vip::plan_no_second_chance(desired, observed, &mut changes);
+    changes.retain(|change| *change != Change::RemoveFilter);
     (changes, conflicts)
 }
 
 /// The steps that remove everything of ours.
 pub fn plan_teardown(desired: &Desired, observed: &Observed) -> Vec<Change> {
+    let released = Desired { vip: None, ..desired.clone() };
+    let mut changes = Vec::new();
+    vip::plan_silence(&released, observed, &mut changes);
     let ours = observed.routes.iter().filter(|route| route.protocol == ROUTE_PROTOCOL);
-    let mut changes: Vec<_> = ours.cloned().map(Change::RemoveRoute).collect();
+    changes.extend(ours.cloned().map(Change::RemoveRoute));
+    vip::plan_no_second_chance(&released, observed, &mut changes);
     if observed.bridge.as_ref().is_some_and(|bridge| is_ours(desired, bridge)) {
         changes.push(Change::DeleteBridge);
     }
     changes
+}
+
+fn is_usable(desired: &Desired, observed: &Observed) -> bool {
+    observed.bridge.as_ref().is_none_or(|bridge| is_ours(desired, bridge))
+}
+
+/// The LAN interface, if it can be used.
+fn plan_interface(
+    desired: &Desired,
+    observed: &Observed,
+    conflicts: &mut Vec<Conflict>,
+) -> Option<Interface> {
+    match observed.interface {
+        None => conflicts.push(Conflict::InterfaceMissing(desired.interface.clone())),
+        Some(interface) if !interface.up => {
+            conflicts.push(Conflict::InterfaceDown(desired.interface.clone()));
+        }
+        up => return up,
+    }
+    None
+}
+
+fn plan_sysctls(desired: &Desired, observed: &Observed, changes: &mut Vec<Change>) {
+    let usable = is_usable(desired, observed);
+    for sysctl in desired.sysctls() {
+        let set = observed.sysctls.get(&sysctl).is_some_and(|value| value == sysctl.wanted());
+        let exists = match sysctl.interface() {
+            Some(name) if name == desired.bridge => usable,
+            Some(name) if name == desired.interface => observed.interface.is_some(),
+            _ => true,
+        };
+        if exists && !set {
+            changes.push(Change::SetSysctl(sysctl));
+        }
+    }
 }
 
 /// The alias says so, or, after a crash between making the bridge and naming it, the MAC does.
@@ -297,62 +297,54 @@ fn plan_neighbours(desired: &Desired, observed: &Observed, changes: &mut Vec<Cha
     }
 }
 
+/// Makes `routes` what is `wanted`. Those of ours among them that are not wanted are removed.
 fn plan_routes(
+    wanted: &BTreeMap<Ipv4Net, Hop>,
     desired: &Desired,
     observed: &Observed,
-    interface: Option<Interface>,
+    routes: &[Route],
     changes: &mut Vec<Change>,
     conflicts: &mut Vec<Conflict>,
 ) {
+    let lan = observed.interface.filter(|interface| interface.up);
+    let bridge = observed.bridge.as_ref().map(|bridge| bridge.index);
     let right = |route: &Route| {
-        route.metric == 0
-            && route.via.is_some()
-            && desired.routes.get(&route.dst).copied() == route.via
-            && interface.is_none_or(|interface| route.oif == Some(interface.index))
+        let hop = wanted.get(&route.dst).copied();
+        let oif_is_right = match hop {
+            Some(Hop::Lan(_)) => lan.is_none_or(|lan| route.oif == Some(lan.index)),
+            Some(Hop::Bridge(_)) => route.oif.is_some() && route.oif == bridge,
+            None => false,
+        };
+        route.metric == 0 && hop.map(Hop::via) == route.via && oif_is_right
     };
     let ours = |route: &&Route| route.protocol == ROUTE_PROTOCOL;
-    for (&dst, &via) in &desired.routes {
+    for (&dst, &hop) in wanted {
         // A foreign route with a metric above zero loses against ours and may stay.
-        let same = observed.routes.iter().filter(|route| route.dst == dst && route.metric == 0);
+        let same = routes.iter().filter(|route| route.dst == dst && route.metric == 0);
+        let way = match hop {
+            Hop::Lan(_) => lan.is_some(),
+            Hop::Bridge(_) => is_usable(desired, observed),
+        };
         if let Some(foreign) = same.clone().find(|route| !ours(route)) {
-            conflicts.push(Conflict::ForeignRoute {
-                dst,
-                via: foreign.via,
-                protocol: foreign.protocol,
-                wanted: via,
+            let Route { via, protocol, .. } = *foreign;
+            conflicts.push(Conflict::ForeignRoute { dst, via, protocol, wanted: hop.via() });
+        } else if way && !same.clone().any(right) {
+            changes.push(match hop {
+                Hop::Lan(via) => Change::SetRoute(dst, via),
+                Hop::Bridge(via) => Change::SetBridgeRoute(dst, via),
             });
-        } else if interface.is_some() && !same.clone().any(right) {
-            changes.push(Change::SetRoute(dst, via));
         }
     }
-    for route in observed.routes.iter().filter(ours) {
+    for route in routes.iter().filter(ours) {
         // A wrong route with the same destination and metric is replaced in one step instead, so that no
         // packet falls into a gap.
-        let replaced =
-            changes.iter().any(|change| matches!(change, Change::SetRoute(dst, _) if *dst == route.dst))
-                && route.metric == 0;
+        let is_set = |change: &Change| match change {
+            Change::SetRoute(dst, _) | Change::SetBridgeRoute(dst, _) => *dst == route.dst,
+            _ => false,
+        };
+        let replaced = route.metric == 0 && changes.iter().any(is_set);
         if !right(route) && !replaced {
             changes.push(Change::RemoveRoute(route.clone()));
-        }
-    }
-}
-
-impl fmt::Display for Change {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::CreateBridge => f.write_str("create the bridge"),
-            Self::SetBridgeMac => f.write_str("set the bridge's MAC"),
-            Self::SetBridgeAlias => f.write_str("set the bridge's alias"),
-            Self::AddAddr(addr) => write!(f, "add the address {addr}"),
-            Self::RemoveAddr(addr) => write!(f, "remove the address {addr}"),
-            Self::SetBridgeUp => f.write_str("switch the bridge on"),
-            Self::AttachTap(name) => write!(f, "attach {name} to the bridge"),
-            Self::SetSysctl(sysctl) => write!(f, "set {sysctl}={}", sysctl.wanted()),
-            Self::SetNeighbour(addr, mac) => write!(f, "set the neighbour {addr} at {mac}"),
-            Self::RemoveNeighbour(addr) => write!(f, "remove the neighbour {addr}"),
-            Self::SetRoute(dst, via) => write!(f, "set the route {dst} via {via}"),
-            Self::RemoveRoute(route) => write!(f, "remove the route {}", route.dst),
-            Self::DeleteBridge => f.write_str("delete the bridge"),
         }
     }
 }

@@ -16,6 +16,9 @@ pub enum Sysctl {
     /// `send_redirects` of one interface, or of `all`; the kernel sends them if either says so. A redirect would
     /// teach a VM to bypass its gateway.
     SendRedirects(String),
+    /// `proxy_delay` of one interface, in hundredths of a second: how long the kernel waits at most before it answers an
+    /// ARP question for somebody else. It is there for networks with several who answer; ours has one.
+    ProxyDelay(String),
 }
 
 impl Sysctl {
@@ -23,7 +26,15 @@ impl Sysctl {
     pub const fn wanted(&self) -> &'static str {
         match self {
             Self::IpForward | Self::Forwarding(_) => "1",
-            Self::SendRedirects(_) => "0",
+            Self::SendRedirects(_) | Self::ProxyDelay(_) => "0",
+        }
+    }
+
+    /// The interface it belongs to (which may be `all`), if any.
+    pub fn interface(&self) -> Option<&str> {
+        match self {
+            Self::IpForward => None,
+            Self::Forwarding(name) | Self::SendRedirects(name) | Self::ProxyDelay(name) => Some(name),
         }
     }
 
@@ -33,6 +44,7 @@ impl Sysctl {
             Self::IpForward => base.join("ip_forward"),
             Self::Forwarding(interface) => base.join("conf").join(interface).join("forwarding"),
             Self::SendRedirects(interface) => base.join("conf").join(interface).join("send_redirects"),
+            Self::ProxyDelay(interface) => base.join("neigh").join(interface).join("proxy_delay"),
         }
     }
 
@@ -57,6 +69,7 @@ impl fmt::Display for Sysctl {
             Self::IpForward => f.write_str("net.ipv4.ip_forward"),
             Self::Forwarding(interface) => write!(f, "net.ipv4.conf.{interface}.forwarding"),
             Self::SendRedirects(interface) => write!(f, "net.ipv4.conf.{interface}.send_redirects"),
+            Self::ProxyDelay(interface) => write!(f, "net.ipv4.neigh.{interface}.proxy_delay"),
         }
     }
 }

@@ -35,6 +35,15 @@ pub struct Work {
     pub reported: Option<u64>,
 }
 
+/// What a load balancer has accepted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Accepted {
+    /// Which one, in which life; none before the first answer.
+    pub target: Option<LbTarget>,
+    /// The generation of its upstream set; 0 if it has none.
+    pub generation: u64,
+}
+
 /// What was agreed with one life of the load balancer.
 struct Session {
     target: LbTarget,
@@ -44,11 +53,11 @@ struct Session {
     told: Option<Arc<Vec<Upstream>>>,
 }
 
-/// Tells the load balancer what is in `work`, whenever it changes, until the driver is gone. The generation
-/// last accepted is kept in `accepted`.
+/// Tells the load balancer what is in `work`, whenever it changes, until the driver is gone. What it accepted last is
+/// kept in `accepted`.
 pub async fn run(
     mut work: watch::Receiver<Work>,
-    accepted: watch::Sender<u64>,
+    accepted: watch::Sender<Accepted>,
     admin_port: u16,
     token: Token,
     driver: Handle,
@@ -75,8 +84,11 @@ pub async fn run(
                         let told = tell(&mut open, &now).await;
                         let keep =
                             !matches!(&told, Err(error) if error.status() == Some(StatusCode::CONFLICT));
+                        let has = Accepted { target: Some(open.target.clone()), generation: open.generation };
                         accepted.send_if_modified(|held| {
-                            std::mem::replace(held, open.generation) != open.generation
+                            let changed = *held != has;
+                            *held = has;
+                            changed
                         });
                         session = keep.then_some(open);
                         told

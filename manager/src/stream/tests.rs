@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
-use wire::Status;
+use wire::{Heartbeat, Status};
 
 use super::{Error, Events, Stream};
 
@@ -13,7 +13,7 @@ fn parse(chunks: &[&[u8]]) -> Result<Vec<Status>, String> {
     let mut seen = Vec::new();
     for chunk in chunks {
         events.push(chunk).map_err(|error| error.to_string())?;
-        while let Some(event) = events.next().map_err(|error| error.to_string())? {
+        while let Some(event) = events.next::<Heartbeat>().map_err(|error| error.to_string())? {
             seen.push(event.status);
         }
     }
@@ -63,7 +63,7 @@ async fn each_event_is_reported_and_then_the_end() {
         false,
     )
     .await;
-    let mut stream = Stream::open(addr, LIMIT).await.unwrap();
+    let mut stream = Stream::<Heartbeat>::open(addr, "/heartbeat", LIMIT).await.unwrap();
     for expected in [(Status::Ok, None), (Status::Draining, Some(7))] {
         let event = stream.next().await.unwrap();
         assert_eq!((event.status, event.generation), expected);
@@ -78,18 +78,20 @@ async fn what_is_no_stream_is_said_to_be_none() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         listener.local_addr().unwrap()
     };
-    assert!(matches!(Stream::open(refused, LIMIT).await, Err(Error::Io(_))));
+    assert!(matches!(Stream::<Heartbeat>::open(refused, "/heartbeat", LIMIT).await, Err(Error::Io(_))));
     let addr = server("HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n", true).await;
-    assert!(matches!(Stream::open(addr, LIMIT).await, Err(Error::Status(status)) if status == 503));
+    assert!(
+        matches!(Stream::<Heartbeat>::open(addr, "/heartbeat", LIMIT).await, Err(Error::Status(status)) if status == 503)
+    );
     let addr = server("SSH-2.0-OpenSSH_9.2\r\n", true).await;
-    assert!(matches!(Stream::open(addr, LIMIT).await, Err(Error::Http(_))));
+    assert!(matches!(Stream::<Heartbeat>::open(addr, "/heartbeat", LIMIT).await, Err(Error::Http(_))));
 }
 
 #[tokio::test]
 async fn dropping_the_stream_closes_the_connection() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
-    let opened = tokio::spawn(Stream::open(addr, LIMIT));
+    let opened = tokio::spawn(Stream::<Heartbeat>::open(addr, "/heartbeat", LIMIT));
     let (mut socket, _) = listener.accept().await.unwrap();
     let mut buffer = [0; 1024];
     assert!(socket.read(&mut buffer).await.unwrap() > 0);
@@ -102,6 +104,8 @@ async fn dropping_the_stream_closes_the_connection() {
 #[tokio::test]
 async fn a_server_that_accepts_and_says_nothing_is_given_up() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let end = Stream::open(listener.local_addr().unwrap(), Duration::from_millis(20)).await;
+    let end =
+        Stream::<Heartbeat>::open(listener.local_addr().unwrap(), "/heartbeat", Duration::from_millis(20))
+            .await;
     assert!(matches!(end, Err(Error::AnswerTimeout(_))));
 }

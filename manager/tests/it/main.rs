@@ -3,3 +3,5 @@
 mod hypervisor;
 mod libvirtd;
 mod net;
+mod net_lan;
+mod net_vip;

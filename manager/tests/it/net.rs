@@ -8,7 +8,7 @@ use std::process::Command;
 use manager::net::{Change, Conflict, Error, MacAddr, Net, PeerRoute, Settings, bridge_mac, vm_mac};
 use nix::sched::{CloneFlags, unshare};
 
-use crate::libvirtd::is_root;
+use crate::libvirtd::{is_root, wait_for};
 
 const VM: Ipv4Addr = Ipv4Addr::new(10, 77, 11, 11);
 
@@ -19,6 +19,7 @@ fn settings() -> Settings {
         pool: "10.77.11.0/24".parse().unwrap(),
         host_addr: "10.77.11.1".parse().unwrap(),
         peers: vec![peer("10.77.12.0/24", "10.77.0.12"), peer("10.77.13.0/24", "10.77.0.13")],
+        vip: None,
     }
 }
 
@@ -42,6 +43,8 @@ fn in_namespace<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'stati
         ] {
             ip(line);
         }
+        // The kernel says a moment later that the cable is plugged in.
+        wait_for("a carrier", || (ip("link show").matches("state UP").count() == 2).then_some(()));
         tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test());
     };
     // The namespace is the thread's, so the test needs a thread to itself.

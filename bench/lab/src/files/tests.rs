@@ -28,6 +28,13 @@ initramfs = "/opt/image/initramfs"
 [lb]
 port = 80
 
+[cluster]
+name = "lab"
+gossip_port = 7701
+
+[vip]
+addr = "10.77.0.100"
+
 [[peers]]
 node = "host1"
 api = "10.77.0.11:7700"

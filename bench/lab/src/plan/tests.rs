@@ -10,6 +10,7 @@ fn addresses_follow_from_the_network() {
     assert_eq!(plan.lan, net("10.78.0.0/24"));
     assert_eq!(plan.caller, Ipv4Addr::new(10, 78, 0, 1));
     assert_eq!(plan.client, Ipv4Addr::new(10, 78, 0, 200));
+    assert_eq!(plan.vip, Ipv4Addr::new(10, 78, 0, 100));
     let host2 = plan.host("host2").expect("host2");
     assert_eq!(host2.netns, "phx-host2");
     assert_eq!(host2.lan_addr, Ipv4Addr::new(10, 78, 0, 12));
@@ -28,7 +29,7 @@ fn only_the_last_pool_is_small() {
 #[test]
 fn addresses_never_overlap_in_the_largest_lab() {
     let plan = Plan::new(net("10.77.0.0/16"), MAX_HOSTS, 24).expect("a plan");
-    let mut used = vec![plan.caller, plan.client];
+    let mut used = vec![plan.caller, plan.client, plan.vip];
     used.extend(plan.hosts.iter().map(|host| host.lan_addr));
     let count = used.len();
     used.sort_unstable();

@@ -15,6 +15,7 @@ pub(crate) fn sound() -> Identity {
         addr: Ipv4Addr::new(10, 77, 11, 11),
         gateway: Ipv4Addr::new(10, 77, 11, 1),
         gateway_mac: Some("02:00:00:00:00:0f".to_owned()),
+        vip: None,
         config: "listen = \"0.0.0.0:8080\"\n".to_owned(),
         env: [("RUST_LOG".to_owned(), "info".to_owned())].into(),
         unix_ms: 1_780_000_000_000,
@@ -45,6 +46,13 @@ fn a_sound_identity_becomes_a_plan() {
             "PHALANX_INCARNATION=3",
         ]
     );
+}
+
+#[test]
+fn a_load_balancer_may_have_the_public_address() {
+    let vip = Some(Ipv4Addr::new(10, 77, 0, 100));
+    assert_eq!(check(&Identity { role: Role::Lb, vip, ..sound() }).unwrap().vip, vip);
+    assert_eq!(check(&sound()).unwrap().vip, None);
 }
 
 #[test]
@@ -90,6 +98,14 @@ fn each_field_is_refused_by_name() {
             "{mac:?}"
         );
     }
+    for vip in [[127, 0, 0, 1], [224, 0, 0, 1], [0, 0, 0, 0]] {
+        let text = refused(|i| (i.role, i.vip) = (Role::Lb, Some(vip.into())));
+        assert!(text.starts_with("assign.vip:"), "{text}");
+    }
+    assert!(refused(|i| (i.role, i.vip) = (Role::Lb, Some(i.addr))).starts_with("assign.vip:"));
+    assert!(refused(|i| (i.role, i.vip) = (Role::Lb, Some(i.gateway))).starts_with("assign.vip:"));
+    let text = refused(|i| i.vip = Some(Ipv4Addr::new(10, 77, 0, 100)));
+    assert_eq!(text, "assign.vip: the public address is for load balancers only");
     for seed in [
         "".to_owned(),
         "0f".repeat(31),
@@ -122,6 +138,7 @@ fn only_the_clock_and_the_seed_may_differ_in_the_same_identity() {
     let identity = sound();
     assert!(same(&identity, &Identity { unix_ms: 1, seed: "other".to_owned(), ..sound() }));
     assert!(!same(&identity, &Identity { incarnation: 4, ..sound() }));
+    assert!(!same(&identity, &Identity { vip: Some([10, 77, 0, 100].into()), ..sound() }));
     assert!(!same(&identity, &Identity { config: String::new(), ..sound() }));
 }
 

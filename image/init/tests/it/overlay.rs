@@ -18,6 +18,11 @@ pub(crate) fn service(body: &str) -> Vec<u8> {
     executable("usr/bin/service", &format!("#!/bin/sh\n{body}\n"))
 }
 
+/// Puts the shell script `body` in the place of the load balancer.
+pub(crate) fn load_balancer(body: &str) -> Vec<u8> {
+    executable("usr/bin/lb", &format!("#!/bin/sh\n{body}\n"))
+}
+
 /// Appends `overlay` to `initramfs`.
 pub(crate) fn append(initramfs: &mut Vec<u8>, overlay: &[u8]) {
     // Nothing may follow lz4's old format: it has no end, and the kernel takes all that comes for its own.

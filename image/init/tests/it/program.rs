@@ -1,7 +1,7 @@
 //! How PID 1 treats a program: environment, restarts, reaping, signals. Shell scripts stand for the program.
 
 use serde_json::json;
-use wire::{FromGuest, ToGuest};
+use wire::{FromGuest, Identity, Role, ToGuest};
 
 use crate::overlay;
 use crate::vm::{Extra, Machine, Vm, identity};
@@ -55,6 +55,48 @@ fn the_program_finds_what_it_was_promised() {
         assert!(console.contains(line), "no {line:?} in:\n{console}");
     }
     assert!(!console.contains("inet6"), "{console}");
+}
+
+#[test]
+#[ignore = "boots a VM: image/test-boot"]
+fn a_load_balancer_finds_the_public_address_on_lo() {
+    let script = r#"
+        ip -4 -o addr; ip route
+        for file in arp_ignore arp_announce; do echo "$file: $(cat /proc/sys/net/ipv4/conf/eth0/$file)"; done
+        nc -l -p 80 -s 10.77.0.100 </dev/null & sleep 0.2; netstat -ltn
+        echo "the end"; exec sleep 1000"#;
+    let extra = Extra { overlay: overlay::load_balancer(script), ..Extra::default() };
+    let vm = Vm::boot(Machine::Microvm, &extra);
+    let mut manager = vm.manager();
+    manager.hear_waiting();
+    manager.assign(Identity { role: Role::Lb, vip: Some([10, 77, 0, 100].into()), ..identity() });
+    manager.hear_assigned();
+    vm.wait_for("the end");
+    let console = vm.console();
+    for line in [
+        "lo    inet 10.77.0.100/32",
+        "eth0    inet 10.77.11.11/32",
+        // What it begins itself does not come from the public address.
+        "default via 10.77.11.1 dev eth0  src 10.77.11.11",
+        "arp_ignore: 1",
+        "arp_announce: 2",
+        "10.77.0.100:80",
+    ] {
+        assert!(console.contains(line), "no {line:?} in:\n{console}");
+    }
+}
+
+/// How a fault is put into a VM from outside, without a way in for it: a break on the serial line, and then `i`, which
+/// kills all programs but PID 1 (the kernel's Documentation/admin-guide/sysrq.rst).
+#[test]
+#[ignore = "boots a VM: image/test-boot"]
+fn a_program_killed_through_the_console_is_started_again() {
+    let (vm, mut manager) = running(Machine::Microvm, "echo runs; exec sleep 1000");
+    manager.hear_started();
+    vm.kill_all_through_the_console();
+    assert_eq!(manager.hear_exited(), ("signal 9".to_owned(), 100));
+    let (_, restarts, _) = manager.hear_started();
+    assert_eq!(restarts, 1);
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime};
 
+use serde_json::json;
 use tempfile::TempDir;
 use wire::{FromGuest, GUEST_PORT_NAME, Identity, Role, Stages, ToGuest};
 
@@ -64,7 +65,8 @@ impl Vm {
         command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
         command.args(["-accel", "tcg", "-cpu", "max", "-smp", "1", "-m", "192"]);
         command.arg("-kernel").arg(image.join("vmlinuz")).arg("-initrd").arg(&initramfs);
-        command.args(["-serial", &format!("file:{}", file("console"))]);
+        command.args(["-chardev", &format!("file,id=console,path={}", file("console"))]);
+        command.args(["-serial", "chardev:console"]);
         command.args(["-qmp", &format!("unix:{},server=on,wait=off", file("qmp"))]);
         let mut cmdline = format!("console=ttyS0 quiet panic=-1 reboot=t {}", extra.cmdline);
         let bus = match machine {
@@ -110,6 +112,25 @@ impl Vm {
     pub(crate) fn console(&self) -> String {
         String::from_utf8_lossy(&fs::read(self.dir.path().join("console")).unwrap_or_default())
             .replace('\r', "")
+    }
+
+    /// Sends a break and an `i` on the serial line. After that it leads nowhere.
+    pub(crate) fn kill_all_through_the_console(&self) {
+        let path = self.dir.path().join("serial");
+        let mut qmp = self.qmp();
+        let address = json!({"type": "unix", "data": {"path": path}});
+        let backend = json!({"type": "socket", "data": {"addr": address, "server": true, "wait": false}});
+        qmp.run("chardev-change", &json!({"id": "console", "backend": backend}));
+        let mut serial = timed(connect(&path));
+        qmp.run("chardev-send-break", &json!({"id": "console"}));
+        serial.write_all(b"i").unwrap();
+        let mut said = String::new();
+        while !said.contains("Kill All Tasks") {
+            let mut buffer = [0; 256];
+            let count = serial.read(&mut buffer).expect("the kernel's word on it");
+            assert!(count > 0, "the console was closed: {said}");
+            said.push_str(&String::from_utf8_lossy(&buffer[..count]));
+        }
     }
 
     /// Waits until the console says `text`.
@@ -215,6 +236,7 @@ pub(crate) fn identity() -> Identity {
         gateway: Ipv4Addr::new(10, 77, 11, 1),
         // The one QEMU's user network makes of the address.
         gateway_mac: Some("52:55:0a:4d:0b:01".to_owned()),
+        vip: None,
         config: "# the defaults will do\n".to_owned(),
         env: [("GREETING".to_owned(), "good day".to_owned())].into(),
         unix_ms: now.as_millis().try_into().unwrap(),

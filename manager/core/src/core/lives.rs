@@ -76,9 +76,14 @@ impl Core {
 
     /// The VM at `addr` is dead: destroy what is left of it, and give its address to a new one.
     pub(super) fn replace(&mut self, now: Time, addr: Ipv4Addr, reason: String, out: &mut Vec<Action>) {
+        let elsewhere = self.free_but(addr).filter(|_| self.lb_moves);
         let Some(slot) = self.slots.get_mut(&addr) else { return };
         if slot.leaving() {
             self.finish_removal(addr, &reason, out);
+            return;
+        }
+        if let Some(next) = elsewhere.filter(|_| slot.role == Role::Lb) {
+            self.move_lb(now, addr, next, &reason, out);
             return;
         }
         let from = slot.state();
@@ -95,6 +100,29 @@ impl Core {
         if pause.is_none() {
             self.begin_life(now, addr, "replacement", out);
         }
+    }
+
+    /// The load balancer at `addr` is dead, and another node has the public address: the next one is built elsewhere, so
+    /// that what clients still send to the old address meets nobody rather than one that has just begun.
+    fn move_lb(&mut self, now: Time, addr: Ipv4Addr, next: Ipv4Addr, reason: &str, out: &mut Vec<Action>) {
+        let Some(slot) = self.slots.get_mut(&addr) else { return };
+        let pause = slot.pause_after_death(now);
+        let backoff = slot.backoff();
+        self.finish_removal(addr, reason, out);
+        let incarnation = self.retired.remove(&next).unwrap_or(0);
+        let phase = Phase::Waiting { until: now + pause.unwrap_or_default() };
+        let id = self.config.id_of(Role::Lb, next);
+        let slot = Slot::new(id, Role::Lb, next, incarnation, phase).with_backoff(backoff);
+        out.push(log(&slot, None, format!("takes over from the load balancer at {addr}")));
+        self.slots.insert(next, slot);
+        if pause.is_none() {
+            self.begin_life(now, next, "replacement", out);
+        }
+    }
+
+    /// An address that nobody has and that is not `addr`.
+    fn free_but(&self, addr: Ipv4Addr) -> Option<Ipv4Addr> {
+        self.config.pool.lowest_free(|other| other == addr || self.slots.contains_key(&other))
     }
 
     /// Begins the next life of the slot at `addr`, or puts it off while too many VMs boot.

@@ -154,6 +154,14 @@ pub enum Event {
         /// Which life.
         incarnation: u64,
     },
+    /// Whether the public address leaves this node when its load balancer dies. Then there is time to build the next one
+    /// at another address; otherwise it takes the dead one's place.
+    LbMoves(bool),
+    /// A peer was given up: an administrator said so.
+    Forgotten {
+        /// Its name.
+        node: String,
+    },
     /// What the own load balancer routed to before this manager started.
     LbRoutes(Vec<PeerService>),
     /// The desired state is on disk, up to and including this revision.

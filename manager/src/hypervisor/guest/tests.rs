@@ -35,6 +35,7 @@ fn assign(config: String) -> ToGuest {
         addr: Ipv4Addr::new(10, 77, 11, 11),
         gateway: Ipv4Addr::new(10, 77, 11, 1),
         gateway_mac: None,
+        vip: None,
         config,
         env: BTreeMap::new(),
         unix_ms: 1,

@@ -23,6 +23,7 @@ fn desired() -> Desired {
         addr: net("10.77.11.1/24"),
         routes: [(net("10.77.12.0/24"), VIA)].into(),
         vms: [(VM, vm_mac(VM, 1))].into(),
+        vip: None,
     }
 }
 
@@ -51,6 +52,7 @@ fn settled() -> Observed {
         neighbours: [(VM, Neighbour { mac: vm_mac(VM, 1), ours: true })].into(),
         loose_taps: vec![],
         sysctls: desired.sysctls().into_iter().map(|s| (s.clone(), s.wanted().to_owned())).collect(),
+        vip: VipObserved::default(),
     }
 }
 
@@ -205,7 +207,7 @@ fn every_difference_has_its_step() {
 fn everything_is_made_in_an_order_that_works() {
     let observed = Observed { interface: settled().interface, ..Observed::default() };
     let (changes, conflicts) = plan(&desired(), &observed);
-    let sysctls = desired().sysctls().map(Change::SetSysctl);
+    let sysctls = desired().sysctls().into_iter().map(Change::SetSysctl);
     let mut expected = vec![
         Change::CreateBridge,
         Change::SetBridgeAlias,

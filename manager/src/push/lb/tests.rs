@@ -12,7 +12,7 @@ use manager_core::{Core, Time};
 use tokio::sync::watch;
 use wire::{ErrorBody, Generation, PutUpstreams, Upstream, UpstreamState, UpstreamStatus, UpstreamsView};
 
-use super::{Work, run};
+use super::{Accepted, Work, run};
 use crate::driver::fake;
 use crate::identity::{Purpose, Secret, Token};
 use crate::metrics::Metrics;
@@ -56,7 +56,7 @@ async fn put(
 struct World {
     lb: Lb,
     work: watch::Sender<Work>,
-    accepted: watch::Receiver<u64>,
+    accepted: watch::Receiver<Accepted>,
     /// Keeps the secret's folder for the test's length.
     _dir: tempfile::TempDir,
 }
@@ -74,7 +74,7 @@ impl World {
         let config: crate::config::Config = toml::from_str(CONFIG).unwrap();
         let driver = fake::spawn(Core::new(Time::default(), config.core().unwrap()), Arc::default());
         let (work, to_do) = watch::channel(Work::default());
-        let (done, accepted) = watch::channel(0);
+        let (done, accepted) = watch::channel(Accepted::default());
         let metrics = Arc::new(Metrics::new().unwrap());
         tokio::spawn(run(to_do, done, port, token, driver, metrics));
         Self { lb, work, accepted, _dir: dir }
@@ -105,7 +105,7 @@ impl World {
 
     async fn until_held(&mut self, generation: u64, upstreams: &[Upstream]) {
         self.until("the set", |lb| *lb.held.lock().unwrap() == (generation, upstreams.to_vec())).await;
-        self.accepted.wait_for(|accepted| *accepted == generation).await.unwrap();
+        self.accepted.wait_for(|accepted| accepted.generation == generation).await.unwrap();
     }
 }
 

@@ -1,4 +1,5 @@
-use super::{Error, PeerRoute, Settings};
+use super::{PeerRoute, Settings};
+use crate::net::Error;
 
 type Spoil = fn(&mut Settings);
 
@@ -9,6 +10,7 @@ fn settings() -> Settings {
         pool: "10.77.11.0/24".parse().unwrap(),
         host_addr: "10.77.11.1".parse().unwrap(),
         peers: vec![peer("10.77.12.0/24", "10.77.0.12"), peer("10.77.13.0/24", "10.77.0.13")],
+        vip: Some("10.77.0.100".parse().unwrap()),
     }
 }
 
@@ -19,7 +21,9 @@ fn peer(pool: &str, via: &str) -> PeerRoute {
 #[test]
 fn settings_that_can_never_work_are_refused_by_name() {
     assert!(settings().check().is_ok());
-    let table: [(&str, &str, Spoil); 12] = [
+    let elsewhere = Some("192.0.2.7".parse().unwrap());
+    assert!(Settings { vip: elsewhere, ..settings() }.check().is_ok(), "it need not be in the LAN's network");
+    let table: [(&str, &str, Spoil); 19] = [
         ("interface", "no interface name", |s| s.interface = String::new()),
         ("interface", "no interface name", |s| s.interface = "a234567890123456".into()),
         ("interface", "no interface name", |s| s.interface = "../x".into()),
@@ -32,6 +36,13 @@ fn settings_that_can_never_work_are_refused_by_name() {
         ("peers", "overlap", |s| s.peers.push(peer("10.77.12.128/25", "10.77.0.14"))),
         ("peers", "overlap", |s| s.peers.push(peer("10.0.0.0/8", "192.168.0.14"))),
         ("peers", "not an address on the LAN", |s| s.peers.push(peer("10.77.14.0/24", "10.77.14.1"))),
+        ("vip", "of no pool", |s| s.vip = Some("10.77.11.5".parse().unwrap())),
+        ("vip", "of no pool", |s| s.vip = Some("10.77.13.255".parse().unwrap())),
+        ("vip", "peer's own", |s| s.vip = Some("10.77.0.13".parse().unwrap())),
+        ("vip", "not an address of one host", |s| s.vip = Some("0.0.0.0".parse().unwrap())),
+        ("vip", "not an address of one host", |s| s.vip = Some("127.0.0.9".parse().unwrap())),
+        ("vip", "not an address of one host", |s| s.vip = Some("224.0.0.18".parse().unwrap())),
+        ("vip", "not an address of one host", |s| s.vip = Some("255.255.255.255".parse().unwrap())),
     ];
     for (field, part, spoil) in table {
         let mut settings = settings();

@@ -1,0 +1,380 @@
+//! The public address: the loop between its machine and the world.
+//!
+//! What to do is decided by [`manager_core::vip`]. Here the events come in - beats, ARP, the load balancer's health, the
+//! disk's and the kernel's answers - and actions go out, each in a task of its own that sends its outcome back. The loop
+//! waits for none of them: an owner whose disk hangs must still hear that somebody else claims.
+
+mod check;
+mod effects;
+mod handle;
+mod health;
+mod kernel;
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use manager_core::Time;
+use manager_core::core::LbTarget;
+use manager_core::vip::{
+    Action, Event, Handed, HandoverError, Outcome, Record, Station, Timing, Vip, VipNet,
+};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::{debug, info, warn};
+use wire::{VipNomination, VipNominationAnswer, VipReport, VipState, VipStatus};
+
+pub use self::handle::{Handle, RequestError};
+use self::health::Health;
+use crate::cluster;
+use crate::disk::Disk;
+use crate::driver;
+use crate::journal::Journal;
+use crate::metrics::Metrics;
+use crate::net::announce::{Announcer, ArpSeen};
+use crate::net::{Net, VipRoute};
+use crate::push::client::Client;
+
+/// Messages that may wait for the loop; each is handled in microseconds.
+const QUEUE: usize = 256;
+
+/// How long a peer's manager may take to answer a probe: well below the machine's own patience.
+const PROBE_TIMEOUT: Duration = Duration::from_millis(150);
+
+/// What is known of the own load balancer by its manager.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LbStatus {
+    /// The one to send traffic to; none while there is none to talk to.
+    pub target: Option<LbTarget>,
+    /// Whether it has been heard in time, has an upstream set, and its program runs.
+    pub healthy: bool,
+    /// Why not, or that it is.
+    pub reason: String,
+}
+
+/// Another manager.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    /// Its LAN address.
+    pub lan: Ipv4Addr,
+    /// Its API, for a nomination.
+    pub nominate: Client,
+    /// Its API, for a probe.
+    pub probe: Client,
+}
+
+impl Peer {
+    /// A peer whose API is at `api`.
+    pub fn new(api: std::net::SocketAddrV4, token: &crate::identity::Token, timing: &Timing) -> Self {
+        let client = |limit| Client::new(api.into(), Some(token.clone()), limit);
+        Self { lan: *api.ip(), nominate: client(timing.nominate), probe: client(PROBE_TIMEOUT) }
+    }
+}
+
+/// How the load balancer is checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Checks {
+    /// Between the starts of two checks.
+    pub interval: Duration,
+    /// How long an answer may take.
+    pub timeout: Duration,
+    /// Checks that fail before it is broken.
+    pub failures: u32,
+}
+
+impl Default for Checks {
+    fn default() -> Self {
+        Self { interval: Duration::from_millis(100), timeout: Duration::from_millis(300), failures: 2 }
+    }
+}
+
+/// What the loop works with.
+pub struct Parts {
+    /// For the machine.
+    pub config: manager_core::vip::Config,
+    /// How the load balancer is checked.
+    pub checks: Checks,
+    /// Where it takes traffic.
+    pub lb_port: u16,
+    /// The other managers.
+    pub peers: BTreeMap<String, Peer>,
+    /// What this node says to them.
+    pub beats: cluster::Beats,
+    /// What they say.
+    pub incoming: cluster::Incoming,
+    /// The host's network.
+    pub net: Arc<Net>,
+    /// Announces and asks.
+    pub announcer: Arc<Announcer>,
+    /// What others say of the address.
+    pub seen: mpsc::Receiver<ArpSeen>,
+    /// Where the record is.
+    pub disk: Disk,
+    /// What was on it.
+    pub record: Record,
+    /// What an earlier life left in the kernel.
+    pub adopted: crate::net::VipDesired,
+    /// The own load balancer.
+    pub lb: watch::Receiver<LbStatus>,
+    /// The loop that sees to VMs.
+    pub driver: driver::Handle,
+    /// The series to keep.
+    pub metrics: Arc<Metrics>,
+    /// Where decisions are told.
+    pub journal: Journal,
+}
+
+type Reply<T> = oneshot::Sender<T>;
+
+enum Message {
+    Event(Event),
+    Checked { target: LbTarget, verdict: check::Verdict },
+    Nominated(String, VipNomination, Reply<VipNominationAnswer>),
+    Handover(Option<String>, Reply<Result<Handed, HandoverError>>),
+    Leave(Reply<Result<Handed, HandoverError>>),
+    Report(Reply<VipReport>),
+    Status(Reply<VipStatus>),
+}
+
+/// The loop's state beside the machine.
+pub struct Driver {
+    vip: Vip,
+    parts: Parts,
+    started: Instant,
+    messages: mpsc::Receiver<Message>,
+    handle: Handle,
+    /// Questions that wait for the machine's answer, by the number it knows them by.
+    nominations: BTreeMap<u64, Reply<VipNominationAnswer>>,
+    handovers: BTreeMap<u64, Reply<Result<Handed, HandoverError>>>,
+    questions: u64,
+    health: Health,
+    told: Option<VipReport>,
+    kernel: watch::Sender<kernel::Work>,
+    moves: bool,
+    last_malformed: Option<String>,
+    tasks: Vec<AbortOnDropHandle<()>>,
+}
+
+/// A loop, and the handle by which it is spoken to.
+pub fn new(parts: Parts) -> (Driver, Handle) {
+    let (sender, messages) = mpsc::channel(QUEUE);
+    let handle = Handle::new(sender);
+    let vip = Vip::new(Time::default(), parts.config.clone(), parts.record.clone(), parts.adopted.answer);
+    let bridge = match parts.adopted.route {
+        VipRoute::Bridge(addr) => Some(addr),
+        VipRoute::Via(_) | VipRoute::None => None,
+    };
+    let work = kernel::Work { net: vip.desired().clone(), lb: bridge };
+    let driver = Driver {
+        vip,
+        started: Instant::now(),
+        messages,
+        handle: handle.clone(),
+        nominations: BTreeMap::new(),
+        handovers: BTreeMap::new(),
+        questions: 0,
+        health: Health::default(),
+        told: None,
+        kernel: watch::Sender::new(work),
+        moves: false,
+        last_malformed: None,
+        tasks: Vec::new(),
+        parts,
+    };
+    (driver, handle)
+}
+
+impl Driver {
+    /// Runs until `stop` is cancelled. Routes and answers stay as they are then: the data plane outlives this process.
+    pub async fn run(mut self, stop: CancellationToken) {
+        self.start();
+        let mut actions = Vec::new();
+        loop {
+            let deadline = self.started + Duration::from_millis(self.vip.next_deadline().as_millis());
+            tokio::select! {
+                () = stop.cancelled() => return,
+                Some(message) = self.messages.recv() => self.take(message, &mut actions),
+                beat = self.parts.incoming.recv() => self.beat(&beat, &mut actions),
+                Some(seen) = self.parts.seen.recv() => {
+                    let station = Station { mac: mac(seen.mac), node: None };
+                    self.feed(Event::ArpSeen { station, announcement: seen.announcement }, &mut actions);
+                }
+                Ok(()) = self.parts.lb.changed() => {
+                    let status = self.parts.lb.borrow_and_update().clone();
+                    self.health.manager_says(&status);
+                    self.lb_may_have_changed(&mut actions);
+                }
+                () = tokio::time::sleep_until(deadline) => {}
+            }
+            if self.vip.next_deadline() <= self.now() {
+                self.feed(Event::Tick, &mut actions);
+            }
+            for action in actions.drain(..) {
+                self.execute(action);
+            }
+            self.tell_others().await;
+        }
+    }
+
+    fn start(&mut self) {
+        let (net, handle) = (Arc::clone(&self.parts.net), self.handle.clone());
+        let lans = self.parts.peers.iter().map(|(node, peer)| (node.clone(), peer.lan)).collect();
+        let kernel = kernel::run(net, self.parts.config.addr, lans, self.kernel.subscribe(), handle);
+        let checked = check::Checked {
+            checks: self.parts.checks,
+            vip: self.parts.config.addr,
+            port: self.parts.lb_port,
+            lb: self.parts.lb.clone(),
+            kernel: self.kernel.subscribe(),
+        };
+        let check = check::run(checked, self.handle.clone());
+        self.tasks = [tokio::spawn(kernel), tokio::spawn(check)].map(AbortOnDropHandle::new).into();
+        self.health.manager_says(&self.parts.lb.borrow_and_update().clone());
+    }
+
+    fn now(&self) -> Time {
+        Time::from_millis(u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+
+    fn feed(&mut self, event: Event, out: &mut Vec<Action>) {
+        self.vip.step(self.now(), event, out);
+    }
+
+    fn take(&mut self, message: Message, out: &mut Vec<Action>) {
+        match message {
+            Message::Event(event) => self.feed(event, out),
+            Message::Checked { target, verdict } => {
+                if self.health.checked(&target, verdict) {
+                    self.lb_may_have_changed(out);
+                }
+            }
+            // Who has given up waiting must not be surprised later.
+            Message::Nominated(_, _, reply) if reply.is_closed() => {}
+            Message::Nominated(from, VipNomination { epoch, drain }, reply) => {
+                let id = self.next_question();
+                self.nominations.insert(id, reply);
+                self.feed(Event::Nominated { id, from, epoch, drain }, out);
+            }
+            Message::Handover(_, reply) if reply.is_closed() => {}
+            Message::Handover(to, reply) => {
+                let id = self.next_question();
+                self.handovers.insert(id, reply);
+                self.feed(Event::Handover { id, to }, out);
+            }
+            Message::Leave(reply) => {
+                let id = self.next_question();
+                self.handovers.insert(id, reply);
+                self.feed(Event::Leave { id }, out);
+            }
+            Message::Report(reply) => drop(reply.send(self.vip.report())),
+            Message::Status(reply) => drop(reply.send(self.vip.status())),
+        }
+    }
+
+    const fn next_question(&mut self) -> u64 {
+        self.questions += 1;
+        self.questions
+    }
+
+    fn beat(&mut self, beat: &cluster::Beat, out: &mut Vec<Action>) {
+        match serde_json::from_slice::<VipReport>(&beat.payload) {
+            Ok(report) => self.feed(Event::Report { node: beat.node.clone(), report }, out),
+            Err(error) => {
+                let text = format!("{}: {error}", beat.node);
+                if self.last_malformed.as_ref() != Some(&text) {
+                    warn!(node = beat.node, boot = beat.boot, %error, "a peer's beat cannot be understood");
+                    self.last_malformed = Some(text);
+                }
+            }
+        }
+    }
+
+    fn lb_may_have_changed(&mut self, out: &mut Vec<Action>) {
+        if let Some((healthy, reason)) = self.health.changed() {
+            debug!(healthy, reason, "load balancer");
+            self.feed(Event::Lb { healthy, reason }, out);
+        }
+    }
+
+    /// Compares what others were told last with what is so now.
+    async fn tell_others(&mut self) {
+        let report = self.vip.report();
+        if self.told.as_ref() != Some(&report) {
+            self.say(&report);
+            self.parts.metrics.vip_is(report.state, report.ballot.as_ref().map_or(0, |ballot| ballot.epoch));
+            self.told = Some(report);
+        }
+        let (net, lb) = (self.vip.desired(), self.health.target().map(|target| target.addr));
+        self.kernel.send_if_modified(|work| {
+            // While a load balancer is replaced, the way stays where it led.
+            let lb = lb.or(work.lb);
+            if work.net == *net && work.lb == lb {
+                return false;
+            }
+            *work = kernel::Work { net: net.clone(), lb };
+            true
+        });
+        let moves = self.would_move();
+        if moves != self.moves {
+            self.moves = moves;
+            self.parts.driver.lb_moves(moves).await;
+        }
+    }
+
+    /// Whether the address leaves this node when its load balancer dies: then the next one is built elsewhere.
+    fn would_move(&self) -> bool {
+        match self.vip.state() {
+            VipState::Releasing => true,
+            VipState::Active => {
+                let silence = self.parts.config.timing.silence.as_millis();
+                self.vip.status().peers.iter().any(|peer| {
+                    peer.heard_ms_ago.is_some_and(|ago| u128::from(ago) < silence)
+                        && peer.report.as_ref().is_some_and(|report| report.eligible)
+                })
+            }
+            VipState::Standby | VipState::Claiming | VipState::HoldDown => false,
+        }
+    }
+
+    fn say(&self, report: &VipReport) {
+        let said = serde_json::to_vec(report).map(Bytes::from);
+        match said.map(|payload| self.parts.beats.set(payload)) {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => warn!(%error, "cannot say what this node has to do with the address"),
+            Err(error) => warn!(%error, "cannot say what this node has to do with the address"),
+        }
+    }
+
+    fn answer_nomination(&mut self, id: u64, outcome: Outcome) {
+        let Some(reply) = self.nominations.remove(&id) else { return };
+        let highest = self.vip.report().ballot.map_or(0, |ballot| ballot.epoch);
+        let _ = reply.send(match outcome {
+            Outcome::Accepted => VipNominationAnswer { accepted: true, reason: None, highest },
+            Outcome::Refused { reason, highest } => {
+                VipNominationAnswer { accepted: false, reason: Some(reason), highest }
+            }
+            Outcome::Failed { reason } => {
+                VipNominationAnswer { accepted: false, reason: Some(reason), highest }
+            }
+        });
+    }
+
+    fn log(&self, from: VipState, to: VipState, reason: &str) {
+        info!(from = from.as_str(), to = to.as_str(), reason, "public address");
+        self.parts.metrics.vip_transitions.with_label_values(&[to.as_str()]).inc();
+        self.parts.journal.write("vip", &format!("{} -> {}: {reason}", from.as_str(), to.as_str()));
+    }
+
+    fn note(&self, text: &str) {
+        info!(reason = text, "public address");
+        self.parts.journal.write("vip", text);
+    }
+}
+
+const fn mac(mac: crate::net::MacAddr) -> manager_core::vip::Mac {
+    manager_core::vip::Mac(mac.octets())
+}
