@@ -17,7 +17,7 @@ is_current() {
     (cd "$image" && sha256sum --check --quiet --status SHA256SUMS) || return
     # `image/build --service-binary` puts other services into it.
     grep -qF '"service": "rng-service"' "$image/manifest.json" || return
-    newer=$(cd "$repo" && find Cargo.toml Cargo.lock rust-toolchain.toml image lb rng-service wire \
+    newer=$(cd "$repo" && find Cargo.toml Cargo.lock rust-toolchain.toml image lb program-log rng-service wire \
         -newer "$stamp" -print -quit)
     [[ -z $newer ]]
 }

@@ -17,6 +17,7 @@ phalanx_packages=(
     libvirt-daemon-system  # libvirtd, with its configuration
     libvirt-dev            # headers for the manager
     lz4                    # packing the VM image
+    nftables               # connections survive a planned move of the public address
     pkg-config             # finding libvirt
     python3-pip            # the default source of Alpine's files
     qemu-system-x86        # the VMs

@@ -23,19 +23,22 @@ mod fault;
 mod keepalived;
 mod lab;
 mod measure;
+mod observe;
 mod outage;
 mod system;
 mod table;
 mod watch;
 
-pub use self::arp::Mac;
+pub use self::arp::{Mac, request as arp_request};
 pub use self::claims::{Announcement, Claims, Double, Held, Manner};
 pub use self::fault::Fault;
 pub use self::measure::Run;
+pub use self::observe::{Clients, Observation, Observed, Stage};
+pub use self::outage::Gap;
+pub use self::watch::{Lan, mac_of};
 
 use self::keepalived::{Keepalived, Pace};
 use self::lab::Lab;
-use self::measure::Clients;
 use self::system::{System, Trial};
 
 /// What to compare, and how; see `bench failover-vip --help`.

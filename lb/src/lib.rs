@@ -10,7 +10,6 @@ pub mod config;
 pub mod flow;
 pub mod http1;
 pub mod load;
-pub mod logging;
 pub mod metrics;
 pub mod policy;
 pub mod pool;

@@ -6,7 +6,6 @@ use anyhow::Context;
 use clap::Parser;
 use lb::Order;
 use lb::config::Config;
-use lb::logging::{self, LogFormat};
 use lb::upgrade::{self, Program};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
@@ -14,6 +13,10 @@ use tokio::sync::mpsc;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// What is logged unless `RUST_LOG` says otherwise. pingora logs each failed request on its own; those are logged by this
+/// program, once, and counted.
+const LOG_FILTER: &str = "info,pingora_proxy=off,pingora_core=error";
 
 /// Phalanx's load balancer.
 #[derive(Parser)]
@@ -27,7 +30,7 @@ struct Args {
     check_config: bool,
     /// How log lines look.
     #[arg(long, value_enum, default_value_t)]
-    log_format: LogFormat,
+    log_format: program_log::Format,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -40,8 +43,9 @@ fn main() -> anyhow::Result<()> {
         lb::check(&config)?;
         return Ok(());
     }
-    let _log = logging::init(args.log_format, &std::env::var("PHALANX_INSTANCE").unwrap_or_default());
-    raise_file_limit();
+    let instance = std::env::var("PHALANX_INSTANCE").unwrap_or_default();
+    let _log = program_log::init(args.log_format, &instance, LOG_FILTER);
+    raise_file_limit(&config);
     let (orders, ordered) = mpsc::channel(4);
     let stop = signals(args.config, program, orders);
     lb::succeed(config, prometheus::Registry::new(), inherited, ordered, stop, |_| {})
@@ -75,9 +79,18 @@ async fn signals(path: PathBuf, program: Program, orders: mpsc::Sender<Order>) {
 }
 
 /// Every connection takes a file descriptor, and the usual soft limit is only 1024.
-fn raise_file_limit() {
+fn raise_file_limit(config: &Config) {
     let limit = getrlimit(Resource::Nofile);
     if let Err(e) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
         tracing::warn!("cannot raise the limit of open files: {e}");
+    }
+    // One for the client and one for the upstream.
+    let (connections, files) = (config.limits.connections.get(), getrlimit(Resource::Nofile).current);
+    if files.is_some_and(|files| files < 2 * connections) {
+        tracing::warn!(
+            connections,
+            files,
+            "limits.connections takes two open files each, more than this process may have: connections will be refused"
+        );
     }
 }

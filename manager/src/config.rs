@@ -12,8 +12,10 @@ use ipnet::Ipv4Net;
 use manager_core::heartbeat;
 use manager_core::peers::PeerConfig;
 use manager_core::pool::Pool;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
+use crate::capacity;
+use crate::cluster::seal::{CLUSTER_MAX_BYTES, is_label};
 use crate::hypervisor::{AccelChoice, Machine};
 
 /// With a VM's number and incarnation behind it, a node's name must still be a name for libvirt.
@@ -49,7 +51,7 @@ pub enum Error {
 }
 
 /// Everything in the file.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// This node's name, an RFC 1123 label, unique in the cluster.
@@ -94,7 +96,7 @@ pub struct Config {
 }
 
 /// `[api]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Api {
     /// Where peers and administrators reach this manager, on the LAN.
@@ -102,7 +104,7 @@ pub struct Api {
 }
 
 /// `[network]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Network {
     /// The LAN's interface.
@@ -115,7 +117,7 @@ pub struct Network {
 }
 
 /// `[hypervisor]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Hypervisor {
     /// libvirt's connection URI.
@@ -150,7 +152,7 @@ impl Default for Hypervisor {
 }
 
 /// `[image]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Image {
     /// The kernel.
@@ -169,7 +171,7 @@ impl Default for Image {
 }
 
 /// `[heartbeat]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Heartbeat {
     /// An event is expected within this time; also the length of a reconnect. 200 to 60000: services send an event
@@ -188,7 +190,7 @@ impl Default for Heartbeat {
 }
 
 /// `[lb]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Lb {
     /// Where the load balancer takes traffic.
@@ -206,7 +208,7 @@ impl Default for Lb {
 }
 
 /// `[service]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Service {
     /// Where services listen, for requests and for heartbeats.
@@ -215,18 +217,22 @@ pub struct Service {
     pub drain_ms: u64,
     /// What the service may take to finish its requests after that order, 0 to 600000.
     pub stop_ms: u64,
+    /// The most service VMs of this node, 0 to 512. 0 leaves it to the host's memory: as many as fit, each of
+    /// `hypervisor.memory_mib` and beside the load balancer's, into what remains when a quarter of the memory, and at
+    /// least 1 GiB, is left to everything else. The pool is a limit of its own.
+    pub max_vms: u32,
     /// Added to the service's configuration file.
     pub config: toml::Table,
 }
 
 impl Default for Service {
     fn default() -> Self {
-        Self { port: 8080, drain_ms: 1_000, stop_ms: 10_000, config: toml::Table::new() }
+        Self { port: 8080, drain_ms: 1_000, stop_ms: 10_000, max_vms: 0, config: toml::Table::new() }
     }
 }
 
 /// `[cluster]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Cluster {
     /// Its name, the same on all nodes: 1 to 32 of a-z, 0-9 and '-'. Two clusters on one LAN need two names.
@@ -242,7 +248,7 @@ impl Default for Cluster {
 }
 
 /// `[vip]`: the public address. All times but the check's must be the same on all nodes.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Vip {
     /// The address, on the LAN, of no host and of no pool.
@@ -280,7 +286,7 @@ impl Vip {
 }
 
 /// `[[peers]]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Peer {
     /// Its name.
@@ -350,6 +356,22 @@ impl Config {
         Ok(config)
     }
 
+    /// This configuration with other peers.
+    ///
+    /// # Errors
+    /// If they do not fit the rest of it.
+    pub fn with_peers(&self, peers: Vec<Peer>) -> Result<Self, Error> {
+        let config = Self { peers, ..self.clone() };
+        config.check()?;
+        Ok(config)
+    }
+
+    /// The peers, as the core knows them.
+    pub fn core_peers(&self) -> Vec<PeerConfig> {
+        let peer = |peer: &Peer| PeerConfig { node: peer.node.clone(), pool: peer.pool };
+        self.peers.iter().map(peer).collect()
+    }
+
     /// This node's addresses.
     ///
     /// # Errors
@@ -363,12 +385,11 @@ impl Config {
     /// # Errors
     /// If `network.pool` cannot be a pool.
     pub fn core(&self) -> Result<manager_core::Config, Error> {
-        let peer = |peer: &Peer| PeerConfig { node: peer.node.clone(), pool: peer.pool };
         let timeout = Duration::from_millis(self.heartbeat.timeout_ms);
         Ok(manager_core::Config {
             node: self.node.clone(),
             pool: self.pool()?,
-            peers: self.peers.iter().map(peer).collect(),
+            peers: self.core_peers(),
             heartbeat: heartbeat::Config {
                 boot_timeout: Duration::from_millis(self.heartbeat.boot_timeout_ms),
                 timeout,
@@ -380,6 +401,10 @@ impl Config {
             drain: Duration::from_millis(self.service.drain_ms),
             stop: Duration::from_millis(self.service.stop_ms),
             max_boots: usize::try_from(self.hypervisor.max_boots).unwrap_or(usize::MAX),
+            max_vms: match self.service.max_vms {
+                0 => capacity::of_this_host(self.hypervisor.memory_mib),
+                most => most,
+            },
         })
     }
 
@@ -417,12 +442,14 @@ impl Config {
         range("heartbeat.boot_timeout_ms", self.heartbeat.boot_timeout_ms, 1_000..=600_000)?;
         range("service.drain_ms", self.service.drain_ms, 0..=600_000)?;
         range("service.stop_ms", self.service.stop_ms, 0..=600_000)?;
+        range("service.max_vms", u64::from(self.service.max_vms), 0..=u64::from(capacity::MOST))?;
         port("service.port", self.service.port)?;
         port("lb.port", self.lb.port)?;
         port("lb.admin_port", self.lb.admin_port)?;
         if self.lb.port == self.lb.admin_port {
             return Err(invalid("lb.admin_port", "must differ from lb.port"));
         }
+        name("cluster.name", &self.cluster.name, CLUSTER_MAX_BYTES)?;
         port("cluster.gossip_port", self.cluster.gossip_port)?;
         self.check_vip()?;
         self.check_peers()
@@ -431,6 +458,9 @@ impl Config {
     fn check_vip(&self) -> Result<(), Error> {
         let Some(vip) = &self.vip else { return Ok(()) };
         unicast("vip.addr", vip.addr)?;
+        if vip.addr.is_loopback() || vip.addr.is_link_local() {
+            return Err(invalid("vip.addr", format!("{} is not an address that a LAN can share", vip.addr)));
+        }
         let pools = self.peers.iter().map(|peer| (peer.node.as_str(), peer.pool));
         for (node, pool) in pools.chain([(self.node.as_str(), self.network.pool)]) {
             if pool.contains(&vip.addr) {
@@ -508,9 +538,15 @@ fn unicast(field: &str, addr: Ipv4Addr) -> Result<(), Error> {
     Ok(())
 }
 
+fn name(field: &str, text: &str, max: usize) -> Result<(), Error> {
+    if is_label(text, max) {
+        return Ok(());
+    }
+    Err(invalid(field, format!("{text:?} must be 1 to {max} of a-z, 0-9 and '-'")))
+}
+
 fn label(field: &str, text: &str) -> Result<(), Error> {
-    let plain = text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
-    if plain && (1..=NODE_MAX_BYTES).contains(&text.len()) && !text.starts_with('-') && !text.ends_with('-') {
+    if is_label(text, NODE_MAX_BYTES) && !text.starts_with('-') && !text.ends_with('-') {
         return Ok(());
     }
     Err(invalid(

@@ -15,8 +15,11 @@ use rustix::fs::{FlockOperation, flock};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::cluster::Marks;
+
 const STATE_FILE: &str = "manager.json";
 const VIP_FILE: &str = "vip.json";
+const MARKS_FILE: &str = "forgotten.json";
 const LOCK_FILE: &str = "manager.lock";
 /// A pool has at most 65533 addresses; a state file is smaller than this.
 const STATE_MAX_BYTES: u64 = 32 << 20;
@@ -122,6 +125,14 @@ impl Disk {
         self.load_file(VIP_FILE)
     }
 
+    /// Reads who was forgotten, in the same way. Without it, the other nodes know.
+    ///
+    /// # Errors
+    /// As [`Disk::load`].
+    pub fn load_marks(&self) -> Result<Marks, Error> {
+        self.load_file(MARKS_FILE)
+    }
+
     /// Replaces the state. Blocks for as long as the disk takes.
     ///
     /// # Errors
@@ -136,6 +147,14 @@ impl Disk {
     /// If the disk refuses; the old record is still there then.
     pub fn store_vip(&self, record: &Record) -> Result<(), Error> {
         self.store_file(VIP_FILE, record)
+    }
+
+    /// Replaces the list of those who are forgotten. Blocks for as long as the disk takes.
+    ///
+    /// # Errors
+    /// If the disk refuses; the old list is still there then.
+    pub fn store_marks(&self, marks: &Marks) -> Result<(), Error> {
+        self.store_file(MARKS_FILE, marks)
     }
 
     fn load_file<T: Default + DeserializeOwned>(&self, name: &str) -> Result<T, Error> {

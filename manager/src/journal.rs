@@ -5,10 +5,14 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::broadcast;
 use wire::ClusterEvent;
+
+use self::ration::Rations;
+
+mod ration;
 
 /// Events that are kept.
 const KEPT: usize = 1_000;
@@ -20,13 +24,19 @@ const WAITING: usize = 256;
 pub struct Journal {
     node: Arc<str>,
     kept: Arc<Mutex<VecDeque<ClusterEvent>>>,
+    rations: Arc<Mutex<Rations>>,
     news: broadcast::Sender<ClusterEvent>,
 }
 
 impl Journal {
     /// An empty journal of `node`.
     pub fn new(node: &str) -> Self {
-        Self { node: node.into(), kept: Arc::default(), news: broadcast::Sender::new(WAITING) }
+        Self {
+            node: node.into(),
+            kept: Arc::default(),
+            rations: Arc::default(),
+            news: broadcast::Sender::new(WAITING),
+        }
     }
 
     /// Notes that `text` has happened to `subject`: a VM's id, `vip`, a peer's name.
@@ -48,6 +58,17 @@ impl Journal {
         let _ = self.news.send(event);
     }
 
+    /// As [`Journal::write`], for what strangers can cause as often as they like: of each `kind`, eight at once and then
+    /// one in 30 s. The next that is written says how many were not.
+    pub fn write_rationed(&self, now: Instant, kind: &str, subject: &str, text: &str) {
+        let ration = self.rations.lock().unwrap_or_else(PoisonError::into_inner).take(now, kind);
+        match ration {
+            Some(0) => self.write(subject, text),
+            Some(unsaid) => self.write(subject, &format!("{text} (and {unsaid} more of this kind before)")),
+            None => {}
+        }
+    }
+
     /// What is kept, and all that follows.
     pub fn read(&self) -> (Vec<ClusterEvent>, broadcast::Receiver<ClusterEvent>) {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
@@ -57,6 +78,8 @@ impl Journal {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use super::{Journal, KEPT};
 
     #[tokio::test]
@@ -72,5 +95,21 @@ mod tests {
         let next = news.recv().await.unwrap();
         assert_eq!(next.number, kept.last().unwrap().number + 1);
         assert_eq!((next.node.as_str(), next.subject.as_str()), ("a", "a/svc-3"));
+    }
+
+    #[test]
+    fn noise_does_not_drive_out_what_matters() {
+        let (journal, start) = (Journal::new("a"), Instant::now());
+        journal.write("vip", "active -> standby: what matters");
+        // Three a second for an hour.
+        for n in 0..10_800_u32 {
+            let now = start + Duration::from_millis(333) * n;
+            journal.write_rationed(now, "answers ARP", "vip", &format!("02:{n} answers ARP"));
+        }
+        let (kept, _) = journal.read();
+        assert_eq!(kept[0].text, "active -> standby: what matters");
+        assert!((100..200).contains(&kept.len()), "{}", kept.len());
+        assert_eq!(kept[8].text, "02:7 answers ARP");
+        assert_eq!(kept[9].text, "02:91 answers ARP (and 83 more of this kind before)");
     }
 }

@@ -1,49 +1,43 @@
 //! The daemon from start to stop.
 
-use std::convert::Infallible;
-use std::net::SocketAddrV4;
+mod keep;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result};
-use manager_core::core::ForeignVm;
-use manager_core::slot::DomainRef;
-use manager_core::{Desired, Event, Observed};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
-use crate::cluster::{self, Cluster, PeerAddr};
+use crate::cluster::{self, Cluster, Marks, PeerAddr};
 use crate::config::Config;
 use crate::disk::{Disk, Lock, State};
 use crate::driver::{self, Handle, Parts};
-use crate::hypervisor::{self, Hypervisor, RunningDomain};
-use crate::identity::{Purpose, Secret};
+use crate::hypervisor::{self, Hypervisor};
+use crate::identity::{Purpose, Secret, Token};
 use crate::journal::Journal;
-use crate::members::Members;
+use crate::members::{Members, VipSettings};
 use crate::metrics::Metrics;
 use crate::net::announce::Announcer;
 use crate::net::{self, Net, PeerRoute, VipDesired};
+use crate::reload::{self, Reloader};
+use crate::scale::Scaler;
 use crate::{api, config, vip};
 
-/// Between two tries to reach libvirt after the start.
-const LIBVIRT_AGAIN: Duration = Duration::from_secs(1);
-/// Between two looks at what libvirt runs.
-const LOOK_AGAIN: Duration = Duration::from_secs(5);
-/// Between two looks at the host's network: well below the time after which silent VMs are given up, because a
-/// bridge that somebody removed makes them all silent. A look costs a few netlink requests.
-const NETWORK_AGAIN: Duration = Duration::from_secs(1);
-/// Between two tries to write the state to disk.
-const DISK_AGAIN: Duration = Duration::from_secs(1);
-
 /// Runs the manager until SIGTERM or SIGINT. What it manages stays as it is, but with `leave` the public address is
-/// handed over first.
+/// handed over first. On SIGHUP it reads the configuration at `path` again.
 ///
 /// # Errors
 /// If it cannot start; the message says what to change.
-pub async fn run(config: Config, leave: bool) -> Result<()> {
+pub async fn run(config: Config, path: PathBuf, leave: bool) -> Result<()> {
+    // From now on it ends nothing: what it asks for is done when all is there.
+    let mut hangup = signal(SignalKind::hangup())?;
     // Whoever is second must learn it before he touches anything.
     let _lock = Lock::acquire(&config.runtime_dir)?;
     raise_descriptor_limit();
@@ -72,7 +66,8 @@ pub async fn run(config: Config, leave: bool) -> Result<()> {
     let net = Arc::new(Net::open(net_settings(&config)?).await?);
     let metrics = Arc::new(Metrics::new()?);
     let journal = Journal::new(&config.node);
-    let cluster = cluster::start(cluster_config(&config, &secret, boot), metrics.registry()).await?;
+    let marks = disk.load_marks()?;
+    let cluster = cluster::start(cluster_config(&config, &secret, boot, marks), metrics.registry()).await?;
     let stop = CancellationToken::new();
     let config = Arc::new(config);
     let (states, to_write) = watch::channel((0, State::default()));
@@ -105,19 +100,51 @@ pub async fn run(config: Config, leave: bool) -> Result<()> {
         }
         None => (None, None),
     };
+    let peers = config.peers.iter().map(|peer| (peer.node.clone(), SocketAddr::V4(peer.api)));
+    let scaler =
+        Scaler::new(&config.node, peers, &secret.token(Purpose::Peer), handle.clone(), gossip.clone());
     let parts = api::Parts {
         driver: handle.clone(),
+        scaler: scaler.clone(),
         vip: vip.clone(),
         gossip: gossip.clone(),
         journal: journal.clone(),
         metrics: Arc::clone(&metrics),
     };
     let context = api::Context::new(parts, &secret);
-    let members = Members { gossip, refusals, account: driver.account(), driver: handle.clone(), journal };
-    let mut server = tokio::spawn(api::serve(listener, api::router(context), stop.clone()));
-    let writer = tokio::spawn(write_states(disk, to_write, handle.clone(), Arc::clone(&metrics)));
-    let network = tokio::spawn(keep_network(net));
-    let stock = tokio::spawn(take_stock(hypervisor, core, before.desired, handle));
+    let places = api::Places::new(api_members(&config));
+    let cluster_ended = running.ended();
+    let marks = gossip.marks();
+    let mut reloader = Reloader::new(reload::Parts {
+        path,
+        config: Arc::clone(&config),
+        ways: Box::new({
+            let token = secret.token(Purpose::Peer);
+            move |config| ways(config, &token)
+        }),
+        net: Arc::clone(&net),
+        driver: handle.clone(),
+        vip: vip.clone(),
+        scaler,
+        places: places.clone(),
+        cluster: running,
+        journal: journal.clone(),
+    });
+    let members = Members {
+        node: config.node.clone(),
+        vip: config.vip.as_ref().map(VipSettings::of),
+        gossip,
+        refusals,
+        account: driver.account(),
+        capacity: driver.capacity(),
+        driver: handle.clone(),
+        journal,
+    };
+    let mut server = tokio::spawn(api::serve(listener, api::router(context), places, stop.clone()));
+    let mark_writer = tokio::spawn(keep::write_marks(disk.clone(), marks, Arc::clone(&metrics)));
+    let writer = tokio::spawn(keep::write_states(disk, to_write, handle.clone(), Arc::clone(&metrics)));
+    let network = tokio::spawn(keep::keep_network(net));
+    let stock = tokio::spawn(keep::take_stock(hypervisor, core, before.desired, handle));
     let mut driver = tokio::spawn(driver.run(stop.clone()));
     let members = tokio::spawn(members.run());
     let vip_driver = tokio::spawn({
@@ -126,6 +153,18 @@ pub async fn run(config: Config, leave: bool) -> Result<()> {
             match vip_driver {
                 Some(driver) => driver.run(stop).await,
                 None => stop.cancelled().await,
+            }
+        }
+    });
+
+    let mut reloads = tokio::spawn({
+        let stop = stop.clone();
+        async move {
+            loop {
+                tokio::select! {
+                    () = stop.cancelled() => return reloader.into_cluster(),
+                    Some(()) = hangup.recv() => reloader.reload().await,
+                }
             }
         }
     });
@@ -141,7 +180,10 @@ pub async fn run(config: Config, leave: bool) -> Result<()> {
             ended => Err(anyhow::anyhow!("taking stock ended by itself: {ended:?}")),
         },
         ended = writer => Err(anyhow::anyhow!("writing the state ended by itself: {ended:?}")),
+        ended = mark_writer => Err(anyhow::anyhow!("writing who is forgotten ended by itself: {ended:?}")),
+        ended = &mut reloads => Err(anyhow::anyhow!("waiting for SIGHUP ended by itself: {ended:?}")),
         ended = network => Err(anyhow::anyhow!("keeping the network ended by itself: {ended:?}")),
+        task = cluster_ended => Err(anyhow::anyhow!("a task of the cluster ended by itself: {task}")),
         ended = members => Err(anyhow::anyhow!("the cluster's membership ended by itself: {ended:?}")),
         ended = vip_driver => Err(anyhow::anyhow!("seeing to the public address ended by itself: {ended:?}")),
         ended = &mut server => Err(anyhow::anyhow!("the API ended by itself: {ended:?}")),
@@ -162,7 +204,11 @@ pub async fn run(config: Config, leave: bool) -> Result<()> {
     if !server.is_finished() {
         let _ = server.await;
     }
-    running.stop().await;
+    if !reloads.is_finished()
+        && let Ok(running) = reloads.await
+    {
+        running.stop().await;
+    }
     outcome
 }
 
@@ -190,8 +236,7 @@ async fn open_vip(
     let interface = config.network.interface.clone();
     let (announcer, seen) = Announcer::open(interface, core.addr).await.context("network.interface")?;
     let token = secret.token(Purpose::Peer);
-    let peer = |peer: &config::Peer| (peer.node.clone(), vip::Peer::new(peer.api, &token, &core.timing));
-    let peers = config.peers.iter().map(peer).collect();
+    let peers = ways(config, &token);
     let checks = config.vip.as_ref().map_or_else(Default::default, config::Vip::checks);
     Ok(vip::Parts {
         checks,
@@ -213,17 +258,42 @@ async fn open_vip(
     })
 }
 
-fn cluster_config(config: &Config, secret: &Secret, boot: u64) -> cluster::Config {
-    let at = |addr: &SocketAddrV4| SocketAddrV4::new(*addr.ip(), config.cluster.gossip_port);
-    let peer =
-        |peer: &config::Peer| PeerAddr { node: peer.node.clone(), addr: at(&peer.api), pool: peer.pool };
+/// The ways to the other managers, for nominations and probes.
+fn ways(config: &Config, token: &Token) -> BTreeMap<String, vip::Peer> {
+    let timing = config.vip_core().map(|core| core.timing).unwrap_or_default();
+    let peers = config.peers.iter();
+    peers.map(|peer| (peer.node.clone(), vip::Peer::new(peer.api, token, &timing))).collect()
+}
+
+/// Whose connections to the API are not to be kept out by others: this host's and the peers'.
+pub(crate) fn api_members(config: &Config) -> Vec<IpAddr> {
+    let peers = config.peers.iter().map(|peer| *peer.api.ip());
+    let own = [Ipv4Addr::LOCALHOST, *config.api.listen.ip()];
+    peers.chain(own).map(IpAddr::V4).collect()
+}
+
+/// Where the datagrams of the manager whose API is at `api` come from and go to.
+const fn gossip_addr(config: &Config, api: SocketAddrV4) -> SocketAddrV4 {
+    SocketAddrV4::new(*api.ip(), config.cluster.gossip_port)
+}
+
+/// The other nodes, as the cluster knows them.
+pub(crate) fn members(config: &Config) -> Vec<PeerAddr> {
+    let addr = |peer: &config::Peer| gossip_addr(config, peer.api);
+    let member =
+        |peer: &config::Peer| PeerAddr { node: peer.node.clone(), addr: addr(peer), pool: peer.pool };
+    config.peers.iter().map(member).collect()
+}
+
+fn cluster_config(config: &Config, secret: &Secret, boot: u64, forgotten: Marks) -> cluster::Config {
     cluster::Config {
         cluster: config.cluster.name.clone(),
         node: config.node.clone(),
         boot,
-        listen: at(&config.api.listen),
+        listen: gossip_addr(config, config.api.listen),
         pool: config.network.pool,
-        peers: config.peers.iter().map(peer).collect(),
+        peers: members(config),
+        forgotten,
         key: cluster::Key::derive(secret, &config.cluster.name),
     }
 }
@@ -236,7 +306,7 @@ pub fn check(config: &Config) -> Result<()> {
     hypervisor_settings(config).check()?;
     net_settings(config)?.check()?;
     let secret = Secret::load(&config.secret_file)?;
-    cluster_config(config, &secret, 1).check()?;
+    cluster_config(config, &secret, 1, Marks::new()).check()?;
     Ok(())
 }
 
@@ -276,105 +346,18 @@ fn hypervisor_settings(config: &Config) -> hypervisor::Settings {
     }
 }
 
+/// The ways to the peers' pools.
+pub(crate) fn peer_routes(config: &Config) -> Vec<PeerRoute> {
+    config.peers.iter().map(|peer| PeerRoute { pool: peer.pool, via: *peer.api.ip() }).collect()
+}
+
 fn net_settings(config: &Config) -> Result<net::Settings, config::Error> {
-    let peers = config.peers.iter().map(|peer| PeerRoute { pool: peer.pool, via: *peer.api.ip() });
     Ok(net::Settings {
         interface: config.network.interface.clone(),
         bridge: config.network.bridge.clone(),
         pool: config.network.pool,
         host_addr: config.pool()?.host(),
-        peers: peers.collect(),
+        peers: peer_routes(config),
         vip: config.vip.as_ref().map(|vip| vip.addr),
     })
-}
-
-/// Writes each state to disk, the latest if several came meanwhile, and says how it went.
-async fn write_states(
-    disk: Disk,
-    mut states: watch::Receiver<(u64, State)>,
-    driver: Handle,
-    metrics: Arc<Metrics>,
-) {
-    while states.changed().await.is_ok() {
-        loop {
-            let (revision, state) = states.borrow_and_update().clone();
-            let disk = disk.clone();
-            let written = tokio::task::spawn_blocking(move || disk.store(&state)).await;
-            let error = match written {
-                Ok(Ok(())) => {
-                    driver.event(Event::Persisted { revision }).await;
-                    break;
-                }
-                Ok(Err(error)) => error.to_string(),
-                Err(error) => error.to_string(),
-            };
-            metrics.persist_failures.with_label_values(&["state"]).inc();
-            warn!(error, revision, "cannot write the state; requests are refused, healing goes on");
-            driver.event(Event::PersistFailed { revision }).await;
-            tokio::select! {
-                () = tokio::time::sleep(DISK_AGAIN) => {}
-                changed = states.changed() => if changed.is_err() { return },
-            }
-        }
-    }
-}
-
-/// Reaches libvirt and reports what runs; then looks again every so often, for domains nobody knows of.
-async fn take_stock(
-    hypervisor: Hypervisor,
-    core: manager_core::Config,
-    desired: Desired,
-    driver: Handle,
-) -> Result<Infallible, ForeignVm> {
-    let mut complained = false;
-    let running: Vec<_> = loop {
-        match hypervisor.list().await {
-            Ok(running) => break running.into_iter().map(observed).collect(),
-            Err(error) if !complained => warn!(%error, "cannot take stock of the VMs; trying again"),
-            Err(_) => {}
-        }
-        complained = true;
-        tokio::time::sleep(LIBVIRT_AGAIN).await;
-    };
-    // Before anything is done about VMs that another configuration made.
-    core.check_inventory(&running, &desired)?;
-    driver.ready(hypervisor.clone(), running, desired).await;
-    loop {
-        tokio::time::sleep(LOOK_AGAIN).await;
-        match hypervisor.list().await {
-            Ok(running) => driver.event(Event::Seen(running.into_iter().map(observed).collect())).await,
-            Err(error) => warn!(%error, "cannot list domains"),
-        }
-        if let Err(error) = hypervisor.sweep().await {
-            warn!(%error, "cannot tidy up runtime_dir");
-        }
-    }
-}
-
-/// Sets up the host's network, and repairs it every so often. What is wrong is said once: it is found again at
-/// every look.
-async fn keep_network(net: Arc<Net>) -> Infallible {
-    let mut last = String::new();
-    loop {
-        let now = match net.ensure().await {
-            Ok(changes) => changes.conflicts.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
-            Err(error) => error.to_string(),
-        };
-        if now != last {
-            if now.is_empty() {
-                info!("the host's network is as it should be again");
-            } else {
-                error!(reason = now, "the host's network is not as it should be");
-            }
-            last = now;
-        }
-        tokio::time::sleep(NETWORK_AGAIN).await;
-    }
-}
-
-fn observed(running: RunningDomain) -> Observed {
-    let meta = running.meta.clone();
-    let age = running.process.age();
-    let domain = DomainRef::from(running);
-    Observed { domain, id: meta.id, role: meta.role, addr: meta.addr, incarnation: meta.incarnation, age }
 }

@@ -1,18 +1,16 @@
 //! The shell around the library: arguments, logs, runtime, signals.
 
-use std::io::IsTerminal as _;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 use rng_service::Config;
 use rng_service::config::Limits;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
-use tracing_subscriber::EnvFilter;
 
 /// Exit status after a second signal.
 const IMPATIENT: i32 = 3;
@@ -34,16 +32,8 @@ pub(crate) struct Args {
     #[arg(long)]
     check_config: bool,
     /// How logs are written, on standard error. RUST_LOG filters them (default: info).
-    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
-    log_format: LogFormat,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object per line.
-    Json,
+    #[arg(long, value_enum, default_value_t)]
+    log_format: program_log::Format,
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<()> {
@@ -53,7 +43,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         println!("the configuration is valid");
         return Ok(());
     }
-    start_logs(args.log_format);
+    let _log = program_log::init(args.log_format, "", "info");
     raise_file_limit(&mut config.limits);
     // One processor, the usual case in a small VM, gains nothing from worker threads.
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
@@ -120,14 +110,5 @@ async fn next((terminate, interrupt): &mut (Signal, Signal)) {
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
-    }
-}
-
-fn start_logs(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match format {
-        LogFormat::Text => logs.with_ansi(std::io::stderr().is_terminal()).init(),
-        LogFormat::Json => logs.json().init(),
     }
 }

@@ -13,6 +13,7 @@ mod event;
 mod guest;
 mod heartbeat;
 mod peer;
+mod scale;
 mod upstream;
 mod vip;
 mod vm;
@@ -22,6 +23,7 @@ pub use event::ClusterEvent;
 pub use guest::{FromGuest, Identity, Stages, ToGuest};
 pub use heartbeat::{Heartbeat, Latency, Load, Status};
 pub use peer::{NodeForgotten, PeerAck, PeerService, PeerServices};
+pub use scale::{Capacity, NodeScaled, PeerScale, PeerScaled, PutScale, Scaled};
 pub use upstream::{Generation, PutUpstreams, Upstream, UpstreamState, UpstreamStatus, UpstreamsView};
 pub use vip::{
     Ballot, VipHandedOver, VipHandover, VipNomination, VipNominationAnswer, VipPeer, VipReport, VipState,

@@ -6,9 +6,9 @@ use std::fmt::Debug;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use wire::{
-    CreateVm, ErrorBody, FromGuest, Generation, Heartbeat, Identity, Latency, Load, PeerAck, PeerService,
-    PeerServices, PutUpstreams, Role, Stages, Status, ToGuest, Upstream, UpstreamState, UpstreamStatus,
-    UpstreamsView, Vm, VmList, VmState,
+    Capacity, CreateVm, ErrorBody, FromGuest, Generation, Heartbeat, Identity, Latency, Load, NodeScaled,
+    PeerAck, PeerScale, PeerScaled, PeerService, PeerServices, PutScale, PutUpstreams, Role, Scaled, Stages,
+    Status, ToGuest, Upstream, UpstreamState, UpstreamStatus, UpstreamsView, Vm, VmList, VmState,
 };
 
 /// `value` is written as `text`, and `text` is read as `value`.
@@ -114,6 +114,25 @@ fn peers() {
     );
     golden(&PeerAck { boot: 2, revision: 3 }, r#"{"boot":2,"revision":3}"#);
     refused::<PeerServices>(r#"{"boot":2,"revision":3,"services":[],"y":0}"#, "unknown field `y`");
+}
+
+#[test]
+fn scaling() {
+    golden(&PutScale { replicas: 5 }, r#"{"replicas":5}"#);
+    refused::<PutScale>(r#"{"replicas":5,"z":1}"#, "unknown field `z`");
+    refused::<PutScale>(r#"{"replicas":-1}"#, "invalid value: integer `-1`");
+    refused::<PutScale>(r#"{"replicas":4294967296}"#, "invalid value: integer `4294967296`");
+    refused::<PutScale>(r#"{"replicas":2.5}"#, "invalid type: floating point");
+    let here = NodeScaled { node: "host1".to_owned(), from: 1, to: 3, silent: None };
+    let away = NodeScaled { node: "host2".to_owned(), from: 2, to: 2, silent: Some("gone".to_owned()) };
+    golden(
+        &Scaled { replicas: 5, nodes: vec![here, away] },
+        r#"{"replicas":5,"nodes":[{"node":"host1","from":1,"to":3},{"node":"host2","from":2,"to":2,"silent":"gone"}]}"#,
+    );
+    golden(&PeerScale { services: 3, expect: 1 }, r#"{"services":3,"expect":1}"#);
+    refused::<PeerScale>(r#"{"services":3}"#, "missing field `expect`");
+    golden(&PeerScaled { from: 1, to: 3 }, r#"{"from":1,"to":3}"#);
+    golden(&Capacity { services: 3, room: 4, max: 8 }, r#"{"services":3,"room":4,"max":8}"#);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! A step that fails does not end the check: the next ones still run if the cluster can settle again, and the
 //! cluster is taken down in every case.
 
+mod address;
 mod cut;
 mod faults;
 mod job;
@@ -26,15 +27,25 @@ use snapshot::{Snapshot, Witness};
 pub(crate) struct Report {
     passed: u32,
     failed: u32,
+    /// Only steps whose names contain this.
+    only: Option<String>,
 }
 
 impl Report {
-    /// Runs one step and prints its line: what it found, or why it failed.
+    /// Runs one step, if it was asked for, and prints its line: what it found, or why it failed.
     pub(crate) async fn step<T: Detail>(
         &mut self,
         name: &str,
         work: impl Future<Output = Result<T>>,
     ) -> Option<T> {
+        if self.only.as_ref().is_some_and(|only| !name.contains(only)) {
+            return None;
+        }
+        self.always(name, work).await
+    }
+
+    /// Runs one step, whatever was asked for.
+    async fn always<T: Detail>(&mut self, name: &str, work: impl Future<Output = Result<T>>) -> Option<T> {
         let start = Instant::now();
         let result = work.await;
         let took = seconds(start.elapsed());
@@ -80,17 +91,17 @@ impl Detail for State {
 }
 
 /// Runs the check; success only if every step passed.
-pub(crate) async fn run(faults: bool) -> Result<ExitCode> {
+pub(crate) async fn run(faults: bool, only: Option<String>) -> Result<ExitCode> {
     let mut interrupt = Interrupt::catch()?;
     // The lock's directory goes, too: nothing of a lab may be in the picture of before.
     teardown::remove(teardown::make_room().await?).await?;
     let before = Snapshot::take(&Witness::default())?;
-    let mut report = Report::default();
+    let mut report = Report { only, ..Report::default() };
     // A /29 holds so few VMs that exhausting it takes seconds.
     let last_pool_prefix = if faults { 29 } else { 24 };
     let args = UpArgs { hosts: 2, services: 2, net: None, last_pool_prefix };
     let state = report
-        .step("two hosts with two services each come up", Box::pin(up::up(&args, &mut interrupt)))
+        .always("two hosts with two services each come up", Box::pin(up::up(&args, &mut interrupt)))
         .await;
     let mut interrupted = None;
     if let Some(state) = &state {
@@ -103,12 +114,13 @@ pub(crate) async fn run(faults: bool) -> Result<ExitCode> {
             say(format!("FAILED             interrupted by {name}"));
         }
         if report.failed > 0 {
+            address::print_events(&state.plan).await;
             logs::print_tails(&state.plan);
         }
     }
     let left = "down: no process, namespace, mount, link, route or file is left";
     report
-        .step(left, async {
+        .always(left, async {
             let witness = Witness::hold();
             if teardown::anything_left() || state.is_some() {
                 teardown::remove(Lock::take()?).await?;

@@ -64,6 +64,9 @@ pub(crate) enum Command {
         /// Instead, break things and check that each ends in a clear error or a clean recovery.
         #[arg(long)]
         faults: bool,
+        /// Only steps whose names contain this.
+        #[arg(long, value_name = "TEXT")]
+        only: Option<String>,
     },
     /// Own the cluster (started by `up`).
     #[command(hide = true)]

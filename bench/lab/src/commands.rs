@@ -42,7 +42,7 @@ pub(crate) fn dispatch(command: Command) -> Result<ExitCode> {
 async fn serve(command: Command) -> Result<ExitCode> {
     match command {
         Command::Run(args) => return Box::pin(run::run(&args)).await,
-        Command::Check { faults } => return Box::pin(check::run(faults)).await,
+        Command::Check { faults, only } => return Box::pin(check::run(faults, only)).await,
         Command::Up(args) => {
             let state = Box::pin(up::up(&args, &mut Interrupt::catch()?)).await?;
             say(run::welcome(&Status::collect(&state).await));

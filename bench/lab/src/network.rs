@@ -62,7 +62,7 @@ pub(crate) fn build(plan: &Plan) -> Result<()> {
 }
 
 /// Connects `eth0` of a namespace to the LAN.
-fn cable(plan: &Plan, port: &str, netns: &str, addr: std::net::Ipv4Addr) -> Result<()> {
+pub(crate) fn cable(plan: &Plan, port: &str, netns: &str, addr: std::net::Ipv4Addr) -> Result<()> {
     ip(&["-n", LAN_NETNS, "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", netns])?;
     plug(port)?;
     ip(&["-n", netns, "addr", "add", &format!("{addr}/{}", plan.lan.prefix_len()), "dev", "eth0"])?;

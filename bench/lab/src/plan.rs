@@ -19,6 +19,10 @@ pub(crate) const MAX_SERVICES: u32 = 50;
 pub(crate) const LAN_NETNS: &str = "phx-lan";
 /// The namespace of the client.
 pub(crate) const CLIENT_NETNS: &str = "phx-client";
+/// The namespace of a station that is no part of the cluster; only checks make it.
+pub(crate) const STRANGER_NETNS: &str = "phx-stranger";
+/// Its bridge port.
+pub(crate) const STRANGER: &str = "stranger";
 /// The bridge in [`LAN_NETNS`].
 pub(crate) const LAN_BRIDGE: &str = "lan0";
 /// The calling machine's link into the LAN.
@@ -118,6 +122,12 @@ impl Plan {
         })
     }
 
+    /// An address of the LAN that nobody has, by its last number.
+    pub(crate) fn nobodys(&self, last: u8) -> Ipv4Addr {
+        let [a, b, c, _] = self.lan.network().octets();
+        Ipv4Addr::new(a, b, c, last)
+    }
+
     /// The host called `name`.
     pub(crate) fn host(&self, name: &str) -> Option<&HostPlan> {
         self.hosts.iter().find(|host| host.name == name)
@@ -137,5 +147,6 @@ impl Plan {
 /// Whether a network namespace of this name belongs to a lab, of whatever size.
 pub(crate) fn is_lab_namespace(name: &str) -> bool {
     let number = |text: &str| text.parse::<u8>().is_ok_and(|n| (1..=MAX_HOSTS).contains(&n));
-    name == LAN_NETNS || name == CLIENT_NETNS || name.strip_prefix("phx-host").is_some_and(number)
+    [LAN_NETNS, CLIENT_NETNS, STRANGER_NETNS].contains(&name)
+        || name.strip_prefix("phx-host").is_some_and(number)
 }

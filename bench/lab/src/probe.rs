@@ -29,6 +29,13 @@ const COUNT_RATE: u32 = 200;
 /// How long a probe with a fixed number of requests may take.
 const COUNT_WITHIN: Duration = Duration::from_secs(60);
 
+/// Whether requests share connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Connections {
+    Kept,
+    New,
+}
+
 /// A running probe. Dropped, it is killed.
 #[derive(Debug)]
 pub(crate) struct Probe {
@@ -42,7 +49,12 @@ pub(crate) struct Probe {
 impl Probe {
     /// Starts to ask the load balancers in turn, `rate` times a second in all.
     pub(crate) fn start(state: &State, lbs: &[SocketAddr], rate: u32) -> Result<Self> {
-        Self::spawn(state, lbs, rate, None)
+        Self::spawn(state, lbs, rate, None, Connections::Kept)
+    }
+
+    /// Starts to ask one address, with a connection for every request.
+    pub(crate) fn new_connections(state: &State, addr: SocketAddr, rate: u32) -> Result<Self> {
+        Self::spawn(state, &[addr], rate, None, Connections::New)
     }
 
     /// Starts, and returns when the first valid answers have come: what happens next happens under load.
@@ -66,10 +78,16 @@ impl Probe {
 
     /// Asks `count` times.
     pub(crate) async fn count(state: &State, lbs: &[SocketAddr], count: u64) -> Result<Summary> {
-        Self::spawn(state, lbs, COUNT_RATE, Some(count))?.summary(COUNT_WITHIN).await
+        Self::spawn(state, lbs, COUNT_RATE, Some(count), Connections::Kept)?.summary(COUNT_WITHIN).await
     }
 
-    fn spawn(state: &State, lbs: &[SocketAddr], rate: u32, count: Option<u64>) -> Result<Self> {
+    fn spawn(
+        state: &State,
+        lbs: &[SocketAddr],
+        rate: u32,
+        count: Option<u64>,
+        connections: Connections,
+    ) -> Result<Self> {
         let own = std::env::current_exe().context("cannot find this program")?;
         let mut command = Command::new(own);
         command.args(["enter", CLIENT, "--"]).arg(state.bin_dir.join("bench")).args(["probe", "--json"]);
@@ -80,6 +98,9 @@ impl Probe {
             command.args(["--path", path]);
         }
         command.args(["--rate", &rate.to_string(), "--timeout-ms", &TIMEOUT_MS.to_string()]);
+        if connections == Connections::New {
+            command.arg("--new-connections");
+        }
         if let Some(count) = count {
             command.args(["--requests", &count.to_string()]);
         }

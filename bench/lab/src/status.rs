@@ -296,6 +296,22 @@ pub(crate) async fn account(host: &HostPlan) -> Result<Account> {
     parse_account(value).with_context(|| format!("{}: /v1/cluster", host.name))
 }
 
+/// The host that owns the public address, if exactly one says so. Those that do not answer are passed over.
+pub(crate) async fn vip_owner(plan: &Plan) -> Option<String> {
+    let asked = plan.hosts.iter().cloned().map(|host| {
+        tokio::spawn(async move {
+            let vip: VipPart = api::get(host.api(), "/v1/vip").await.ok()?;
+            (vip.state == OWNER_STATE).then_some(host.name)
+        })
+    });
+    let asked: Vec<_> = asked.collect();
+    let mut owners = Vec::new();
+    for task in asked {
+        owners.extend(task.await.ok().flatten());
+    }
+    (owners.len() == 1).then(|| owners.remove(0))
+}
+
 fn parse_account(value: serde_json::Value) -> Result<Account> {
     let vip = match value.get("vip") {
         None | Some(serde_json::Value::Null) => None,

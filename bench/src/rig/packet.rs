@@ -1,4 +1,4 @@
-//! A socket that sees every ARP packet of one interface, with the kernel's own time of each, and sends such.
+//! A socket that sees every packet of one protocol on one interface, with the kernel's own time of each, and sends such.
 //!
 //! `AF_PACKET` (packet(7)). The kernel hands over a copy of what arrives; nothing is held back or changed.
 #![allow(unsafe_code, reason = "binding a packet socket has no safe wrapper")]
@@ -14,26 +14,35 @@ use nix::sys::socket::{
 };
 use nix::sys::time::{TimeSpec, TimeVal, TimeValLike as _};
 
+/// What a socket sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// ARP.
+    Arp,
+    /// IPv4.
+    Ipv4,
+}
+
 /// A socket bound to one interface of the namespace in which it was made.
 #[derive(Debug)]
-pub struct ArpSocket {
+pub struct PacketSocket {
     socket: OwnedFd,
 }
 
-impl ArpSocket {
+impl PacketSocket {
     /// Opens one on `interface`. A [`Self::receive`] waits for `patience` at most, which must be a whole number of
     /// milliseconds.
     ///
     /// # Errors
     /// When there is no such interface, or this is not root.
-    pub fn open(interface: &str, patience: Duration) -> io::Result<Self> {
+    pub fn open(interface: &str, protocol: Protocol, patience: Duration) -> io::Result<Self> {
         let index = if_nametoindex(interface)?;
         // Protocol 0 receives nothing, so no packet of another interface gets in before it is bound.
         let socket = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, None)?;
         let patience = i64::try_from(patience.as_millis()).unwrap_or(i64::MAX);
         setsockopt(&socket, ReceiveTimeout, &TimeVal::milliseconds(patience))?;
         setsockopt(&socket, ReceiveTimestampns, &true)?;
-        bind(&socket, index)?;
+        bind(&socket, index, protocol)?;
         Ok(Self { socket })
     }
 
@@ -68,9 +77,13 @@ impl ArpSocket {
     }
 }
 
-/// Binds a packet socket to an interface and to ARP.
-fn bind(socket: &OwnedFd, index: u32) -> io::Result<()> {
-    let protocol = u16::try_from(libc::ETH_P_ARP).map_err(io::Error::other)?;
+/// Binds a packet socket to an interface and to a protocol.
+fn bind(socket: &OwnedFd, index: u32, protocol: Protocol) -> io::Result<()> {
+    let protocol = match protocol {
+        Protocol::Arp => libc::ETH_P_ARP,
+        Protocol::Ipv4 => libc::ETH_P_IP,
+    };
+    let protocol = u16::try_from(protocol).map_err(io::Error::other)?;
     // SAFETY: all bytes zero is a valid `sockaddr_ll`: it has numbers and an array of them only.
     let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
     address.sll_family = u16::try_from(libc::AF_PACKET).map_err(io::Error::other)?;

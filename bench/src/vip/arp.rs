@@ -89,8 +89,8 @@ pub(super) fn parse(frame: &[u8]) -> Option<Arp> {
     })
 }
 
-/// The frame of a question to all: who has `target`?
-pub(super) fn request(from: Mac, sender: Ipv4Addr, target: Ipv4Addr) -> [u8; FRAME_BYTES] {
+/// The frame of a question to all: who has `target`? Asked for one's own address it is an announcement.
+pub fn request(from: Mac, sender: Ipv4Addr, target: Ipv4Addr) -> [u8; FRAME_BYTES] {
     let mut frame = [0; FRAME_BYTES];
     frame[0..6].copy_from_slice(&Mac::BROADCAST.0);
     frame[6..12].copy_from_slice(&from.0);

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
 use super::fault::Fault;
-use super::measure::Stage;
+use super::observe::Stage;
 use super::system::System;
 use super::watch::Lan;
 use crate::balancer::Site;

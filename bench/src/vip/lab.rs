@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde::Deserialize;
 
 use super::fault::Fault;
-use super::measure::Stage;
+use super::observe::Stage;
 use super::system::System;
 use super::watch::{Lan, mac_of};
 

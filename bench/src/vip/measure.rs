@@ -1,55 +1,22 @@
 //! One run: clients that open connections to the address, a listener on the LAN, and a fault in between.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
 
-use super::arp::Mac;
 use super::claims::Claims;
-use super::outage::longest_gap;
-use super::watch::{Lan, Watch};
-use crate::options::{Plan, question, target};
-use crate::probe::{self, Stop};
-use crate::report::Summary;
+use super::observe::{Clients, Observation, Stage};
 use crate::rig::interrupt::Interrupt;
-use crate::rig::namespace;
-use crate::samples::{Sample, Spread, ms};
-use crate::timeline::Schedule;
+use crate::samples::{Spread, ms};
 
-/// What is asked for.
-const PATH: &str = "/int";
 /// How long clients are served before the fault.
 const QUIET: Duration = Duration::from_secs(1);
 /// How long clients go on once all is well again.
 const TAIL: Duration = Duration::from_secs(1);
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(50);
-
-/// Where it plays.
-#[derive(Debug, Clone)]
-pub(super) struct Stage {
-    /// The client's namespace.
-    pub(super) client: String,
-    /// The LAN, with the address.
-    pub(super) lan: Lan,
-    /// The hosts by their hardware addresses.
-    pub(super) names: BTreeMap<Mac, String>,
-}
-
-/// How clients ask.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Clients {
-    /// New connections per second.
-    pub(super) rate: u32,
-    /// How long one waits for its answer.
-    pub(super) timeout: Duration,
-    /// Answers that take longer are slow.
-    pub(super) slow: Duration,
-}
 
 /// When things happened, from the start of the run, and whose the address was.
 #[derive(Debug, Clone)]
@@ -160,68 +127,26 @@ pub(super) fn run(
     interrupt: &Interrupt,
     script: impl FnOnce(&Clock<'_>) -> Result<Marks>,
 ) -> Result<Run> {
-    let plan = plan(stage, clients)?;
-    let clock = Clock::start(interrupt);
-    let watch = Watch::start(clock.start, &stage.lan)?;
-    let (order, ordered) = watch::channel(Stop::Run);
-    let (played, probed) = std::thread::scope(|scope| {
-        let probing = scope.spawn(|| probed(&stage.client, clock.start, plan, ordered));
-        let played = clock.sleep_until(QUIET).and_then(|()| script(&clock)).and_then(|marks| {
-            let end = clock.now() + TAIL;
-            clock.sleep_until(end).map(|()| (marks, end))
-        });
-        order.send_replace(if played.is_ok() { Stop::Finish } else { Stop::Abandon });
-        (played, probing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-    });
-    let seen = watch.finish()?;
-    // The script's error is the cause of all that follows from it.
-    let (marks, end) = played?;
-    let (samples, summary) = probed?;
-    let Marks { fault, settled, owner_before, owner_after } = marks;
-    let served = samples.iter().any(|sample| sample.failure.is_none() && sample.end() < fault);
-    ensure!(served, "{} did not answer before the fault", stage.lan.vip);
-    let gap = longest_gap(&samples, fault, end);
-    let arp = Claims::of(&seen.claims, seen.asked, fault, &stage.names);
-    let first = summary.failures.into_values().min_by_key(|failure| failure.first_ms);
+    let observation = Observation::start(stage, clients)?;
+    let clock = Clock { start: observation.started(), interrupt };
+    clock.sleep_until(QUIET)?;
+    let Marks { fault, settled, owner_before, owner_after } = script(&clock)?;
+    let end = clock.now() + TAIL;
+    clock.sleep_until(end)?;
+    let seen = observation.finish()?;
+    ensure!(seen.served_before(fault), "{} did not answer before the fault", stage.lan.vip);
+    let gap = seen.longest_gap(fault, end);
+    let arp = seen.claims(fault);
     Ok(Run {
-        clients: Spread::of(&samples, clients.slow, fault),
+        clients: Spread::of(&seen.samples, clients.slow, fault),
         gap_ms: ms(gap.length),
         gap_from_ms: ms(gap.from) - ms(fault),
         settled_ms: ms(settled.saturating_sub(fault)),
         announced_ms: arp.announced_ms(&owner_after, 0.0),
         owner_before,
         owner_after,
-        sent_late_ms: summary.sent_late_ms,
-        first_error: first.map(|failure| failure.first_error),
+        sent_late_ms: seen.summary.sent_late_ms,
+        first_error: seen.first_error().map(str::to_owned),
         arp,
-    })
-}
-
-fn probed(
-    namespace: &str,
-    start: Instant,
-    plan: Plan,
-    stop: watch::Receiver<Stop>,
-) -> Result<(Vec<Sample>, Summary)> {
-    namespace::block_on(namespace, async || {
-        let mut samples = Vec::new();
-        let start = tokio::time::Instant::from_std(start);
-        let summary = probe::run_from(start, plan, stop, |_| Ok(()), |sample| samples.push(sample)).await?;
-        Ok((samples, summary))
-    })
-    .context("the clients")
-}
-
-fn plan(stage: &Stage, clients: Clients) -> Result<Plan> {
-    let in_flight = u64::from(clients.rate) * (clients.timeout.as_secs() + 1);
-    Ok(Plan {
-        targets: vec![target(&format!("http://{}", stage.lan.vip))?],
-        questions: vec![question(PATH)?],
-        schedule: Schedule { rate: f64::from(clients.rate), requests: None, duration: None },
-        timeout: clients.timeout,
-        // All that can hang at once.
-        max_in_flight: usize::try_from(in_flight).unwrap_or(usize::MAX).min(60_000),
-        new_connections: true,
-        report_interval: Duration::from_secs(3600),
     })
 }

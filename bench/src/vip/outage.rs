@@ -9,10 +9,11 @@ mod tests;
 
 /// A time without a success.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Gap {
+pub struct Gap {
     /// The end of the last success before it.
-    pub(super) from: Duration,
-    pub(super) length: Duration,
+    pub from: Duration,
+    /// To the end of the next.
+    pub length: Duration,
 }
 
 /// The longest time from one success to the next, of those that end after `from`; also from the last one to `until`,

@@ -5,7 +5,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 
 use super::fault::Fault;
-use super::measure::{Clients, Clock, Marks, Run, Stage, run};
+use super::measure::{Clock, Marks, Run, run};
+use super::observe::{Clients, Stage};
 use crate::rig::interrupt::Interrupt;
 
 /// A system that serves one address from several hosts.
@@ -32,6 +33,9 @@ pub(super) trait System {
     fn undo(&mut self, fault: Fault, owner: &str) -> Result<()>;
 }
 
+/// How long a system may take to notice a fault. Before that all seems well, and means nothing.
+const NOTICE: Duration = Duration::from_secs(3);
+
 /// How faults are measured.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Trial<'a> {
@@ -51,7 +55,7 @@ impl Trial<'_> {
         let measured = run(&stage, self.clients, self.interrupt, |clock| {
             let struck = clock.now();
             system.strike(fault, &owner).with_context(|| format!("{fault} at {owner}"))?;
-            clock.sleep_until(clock.now() + system.hold(fault))?;
+            clock.sleep_until(clock.now() + system.hold(fault).max(NOTICE))?;
             if fault.sequel().is_some() {
                 // Whose it is now is seen after the undoing.
                 return Ok(marks(struck, clock.now(), &owner, String::new()));

@@ -16,7 +16,7 @@ use super::arp::{self, FRAME_BYTES, Mac};
 use super::claims::{Claim, claim};
 use crate::rig::ip::ip;
 use crate::rig::namespace;
-use crate::rig::packet::ArpSocket;
+use crate::rig::packet::{PacketSocket, Protocol};
 
 /// The pause between questions.
 pub(super) const ASK_EVERY: Duration = Duration::from_millis(20);
@@ -27,15 +27,15 @@ const MAX_CLAIMS: usize = 500_000;
 
 /// Where the LAN can be listened to, and what for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Lan {
+pub struct Lan {
     /// The switch's namespace.
-    pub(super) namespace: String,
+    pub namespace: String,
     /// The switch: a bridge.
-    pub(super) bridge: String,
+    pub bridge: String,
     /// The address that is asked for.
-    pub(super) vip: Ipv4Addr,
+    pub vip: Ipv4Addr,
     /// In whose name: an address of the LAN that nobody has.
-    pub(super) asker: Ipv4Addr,
+    pub asker: Ipv4Addr,
 }
 
 /// A listener at work. Dropped, it ends.
@@ -64,8 +64,9 @@ impl Watch {
         let thread = std::thread::Builder::new().name("arp".to_owned()).spawn({
             let (lan, stop) = (lan.clone(), Arc::clone(&stop));
             move || {
-                let socket = namespace::join(&lan.namespace)
-                    .and_then(|()| ArpSocket::open(&lan.bridge, PATIENCE).context("cannot listen to ARP"));
+                let socket = namespace::join(&lan.namespace).and_then(|()| {
+                    PacketSocket::open(&lan.bridge, Protocol::Arp, PATIENCE).context("cannot listen to ARP")
+                });
                 let failed = socket.as_ref().err().map(|error| format!("{error:#}"));
                 let _ = opened.send(failed);
                 listen(&socket?, start, &lan, own, &stop)
@@ -77,8 +78,8 @@ impl Watch {
         }
     }
 
-    /// Ends; all that was seen.
-    pub(super) fn finish(mut self) -> Result<Seen> {
+    /// Ends; all that was seen. It can be asked once.
+    pub(super) fn end(&mut self) -> Result<Seen> {
         self.stop.store(true, Ordering::Relaxed);
         let thread = self.thread.take().context("it has ended")?;
         thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
@@ -94,7 +95,7 @@ impl Drop for Watch {
     }
 }
 
-fn listen(socket: &ArpSocket, start: Instant, lan: &Lan, own: Mac, stop: &AtomicBool) -> Result<Seen> {
+fn listen(socket: &PacketSocket, start: Instant, lan: &Lan, own: Mac, stop: &AtomicBool) -> Result<Seen> {
     // The kernel's times are those of the wall clock.
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH)?;
     let epoch = since_1970.saturating_sub(start.elapsed());
@@ -149,7 +150,10 @@ impl Drop for Promiscuous {
 }
 
 /// The hardware address of an interface.
-pub(super) fn mac_of(namespace: &str, interface: &str) -> Result<Mac> {
+///
+/// # Errors
+/// When there is no such interface, or it has none.
+pub fn mac_of(namespace: &str, interface: &str) -> Result<Mac> {
     let shown = ip(&["-n", namespace, "-o", "link", "show", "dev", interface])?;
     let mut words = shown.split_whitespace().skip_while(|word| *word != "link/ether").skip(1);
     let mac = words.next().with_context(|| format!("{interface} has no hardware address"))?;

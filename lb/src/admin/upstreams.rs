@@ -13,7 +13,7 @@ use super::auth::Writer;
 use super::body::JsonBody;
 use super::{Api, ApiError};
 use crate::patience;
-use crate::pool::validate;
+use crate::pool::{MAX_GENERATION, validate};
 
 /// `GET /v1/upstreams`.
 pub(super) async fn list(State(api): State<Arc<Api>>) -> Json<UpstreamsView> {
@@ -82,6 +82,9 @@ pub(super) async fn remove(
     query: Result<Query<Removal>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Json<Generation>, ApiError> {
     let Query(removal) = query.map_err(|e| ApiError::invalid_parameter("generation", e.body_text()))?;
+    if removal.generation > MAX_GENERATION {
+        return Err(ApiError::invalid_parameter("generation", format!("must be at most {MAX_GENERATION}")));
+    }
     api.writable()?;
     let generation = api.pool.remove(&id, removal.generation)?;
     tracing::info!(generation, upstream = id, "upstream removed");

@@ -26,7 +26,7 @@ pub use self::attempt::{Attempt, NoUpstream, Tried};
 pub(crate) use self::idle::Idle;
 pub use self::incarnation::Incarnation;
 use self::snapshot::{Entry, Snapshot};
-pub use self::validate::{Invalid, validate};
+pub use self::validate::{Invalid, MAX_GENERATION, validate};
 use crate::metrics::{Metrics, Outcome, Seen, State};
 use crate::patience;
 use crate::policy::budget::Budget;

@@ -16,6 +16,9 @@ pub struct Invalid {
     pub message: String,
 }
 
+/// 2^53 - 1, the greatest integer that every JSON reader can hold. A greater one would be the last: nothing is above it.
+pub const MAX_GENERATION: u64 = (1 << 53) - 1;
+
 /// The longest id, in bytes.
 const MAX_ID_BYTES: usize = 128;
 
@@ -27,6 +30,10 @@ pub fn validate(set: &PutUpstreams, max_upstreams: usize) -> Result<(), Invalid>
     let fail = |path: String, message: String| Err(Invalid { path, message });
     if set.generation == 0 {
         return fail("generation".to_owned(), "must be at least 1".to_owned());
+    }
+    if set.generation > MAX_GENERATION {
+        let message = format!("{}: must be at most {MAX_GENERATION}", set.generation);
+        return fail("generation".to_owned(), message);
     }
     if set.upstreams.len() > max_upstreams {
         let n = set.upstreams.len();

@@ -110,6 +110,7 @@ async fn bad_sets_are_refused_and_change_nothing() {
         (one("colour", json!("red")), "upstreams[1].colour"),
         (set(2, &[1, 2, 3]).to_string(), "upstreams"),
         (set(0, &[]).to_string(), "generation"),
+        (set(u64::MAX, &[]).to_string(), "generation"),
         (json!({"generation": 2, "upstreams": [], "extra": 1}).to_string(), "extra"),
         (json!({"generation": 2}).to_string(), ""),
         ("{\"generation\": 2, \"upstreams\": []} trailing".to_owned(), ""),

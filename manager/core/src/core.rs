@@ -9,6 +9,7 @@ mod inventory;
 mod liveness;
 mod lives;
 mod requests;
+mod services;
 mod types;
 mod views;
 
@@ -19,6 +20,7 @@ use std::time::Duration;
 use wire::VmState;
 
 pub use self::requests::{Accepted, CreateError, RemoveError};
+pub use self::services::{Resized, ServicesError};
 pub use self::types::{Action, Config, Event, ForeignVm, Observed, Transition};
 pub use self::views::LbTarget;
 use crate::desired::Desired;
@@ -105,6 +107,17 @@ impl Core {
                 self.heartbeat(now, &id, incarnation, heartbeat::Event::Lost, out);
             }
             Event::Forgotten { node } => self.peers.forget(&node),
+            Event::Peers(peers) => {
+                self.peers.configure(&peers);
+                self.config.peers = peers;
+            }
+            Event::LbMute { id, incarnation, reason } => {
+                let runs =
+                    |addr: &Ipv4Addr| self.slots.get(addr).is_some_and(|slot| slot.serving().is_some());
+                if let Some(addr) = self.present(&id, incarnation).filter(runs) {
+                    self.replace(now, addr, reason, out);
+                }
+            }
             Event::LbMoves(moves) => self.lb_moves = moves,
             Event::LbRoutes(services) => self.peers.seed(&services),
             Event::Persisted { revision } => self.persisted(now, revision, out),

@@ -8,6 +8,7 @@
 //! - [`slot`]: one address and the succession of VMs that hold it.
 //! - [`pool`]: which addresses are there, and which is next?
 //! - [`peers`]: what do the other managers say they serve?
+//! - [`scale`]: which node shall have how many of the cluster's service VMs?
 //! - [`vip`]: who answers for the public address?
 //! - [`core`]: all of it together: [`Core::step`] takes an [`Event`] and emits [`Action`]s.
 //!
@@ -19,6 +20,7 @@ pub mod desired;
 pub mod heartbeat;
 pub mod peers;
 pub mod pool;
+pub mod scale;
 pub mod slot;
 pub mod time;
 pub mod vip;

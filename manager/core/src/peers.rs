@@ -73,14 +73,20 @@ pub struct Peers {
 impl Peers {
     /// Knows the peers, and nothing of what they serve.
     pub fn new(config: &[PeerConfig]) -> Self {
-        let nodes = config
-            .iter()
-            .map(|peer| {
-                let account = PeerServices { boot: 0, revision: 0, lb: None, services: Vec::new() };
-                (peer.node.clone(), Peer { pool: peer.pool, account, heard: None })
-            })
-            .collect();
-        Self { nodes }
+        let mut peers = Self::default();
+        peers.configure(config);
+        peers
+    }
+
+    /// Takes `config` for the peers from now on. The account of one that stays is kept, unless it is not possible with
+    /// its pool as it is now: then the peer must say it again. That of one that is no more is gone.
+    pub fn configure(&mut self, config: &[PeerConfig]) {
+        let mut before = std::mem::take(&mut self.nodes);
+        for PeerConfig { node, pool } in config {
+            let kept = before.remove(node).filter(|peer| check(node, *pool, &peer.account).is_ok());
+            let peer = kept.unwrap_or_else(|| Peer { pool: *pool, account: unknown(), heard: None });
+            self.nodes.insert(node.clone(), Peer { pool: *pool, ..peer });
+        }
     }
 
     /// Takes `node`'s account of itself.
@@ -118,7 +124,7 @@ impl Peers {
     /// `node` does not come back for now: nothing is known of it any more. What it says next is news, whatever its number.
     pub fn forget(&mut self, node: &str) {
         if let Some(peer) = self.nodes.get_mut(node) {
-            peer.account = PeerServices { boot: 0, revision: 0, lb: None, services: Vec::new() };
+            peer.account = unknown();
             peer.heard = None;
         }
     }
@@ -134,6 +140,11 @@ impl Peers {
             .iter()
             .map(move |(node, peer)| (node.as_str(), &peer.account, peer.heard.map(|heard| now.since(heard))))
     }
+}
+
+/// The account of a peer that has not spoken.
+const fn unknown() -> PeerServices {
+    PeerServices { boot: 0, revision: 0, lb: None, services: Vec::new() }
 }
 
 /// The node part of `<node>/<name>`.

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use manager_core::core::{CreateError, RemoveError};
+use manager_core::core::{CreateError, RemoveError, ServicesError};
 use manager_core::peers::AccountError;
 use wire::ErrorBody;
 
@@ -52,7 +52,15 @@ impl From<RequestError> for ApiError {
                 CreateError::InUse { .. } => {
                     (StatusCode::CONFLICT, "address_in_use", Some("addr".to_owned()))
                 }
+                CreateError::NoRoom { .. } => (StatusCode::CONFLICT, "no_room", None),
                 CreateError::Exhausted(_) => (StatusCode::CONFLICT, "pool_exhausted", None),
+            },
+            RequestError::Services(error) => match error {
+                ServicesError::NotReady => (StatusCode::SERVICE_UNAVAILABLE, "not_ready", None),
+                ServicesError::Changed { .. } => (StatusCode::CONFLICT, "changed", Some("expect".to_owned())),
+                ServicesError::NoRoom { .. } => {
+                    (StatusCode::CONFLICT, "no_room", Some("services".to_owned()))
+                }
             },
             RequestError::Remove(error) => match error {
                 RemoveError::NotReady => (StatusCode::SERVICE_UNAVAILABLE, "not_ready", None),

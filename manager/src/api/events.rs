@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use axum::extract::{Query, State};
+use axum::extract::{Extension, Query, State};
 use axum::http::StatusCode;
 use axum::response::Sse;
 use axum::response::sse::{Event, KeepAlive};
@@ -12,6 +12,7 @@ use serde::Deserialize;
 use tokio::sync::broadcast::error::RecvError;
 use wire::ClusterEvent;
 
+use super::places::{Caller, Full};
 use super::{ApiError, Context};
 
 /// A reader must be able to tell a quiet node from a dead one.
@@ -35,10 +36,12 @@ const fn yes() -> bool {
 /// `GET /v1/events?after=N&follow=false`.
 pub(super) async fn stream(
     State(context): State<Context>,
+    Extension(caller): Extension<Caller>,
     which: Result<Query<Which>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, ApiError> {
     let Query(Which { after, follow }) = which
         .map_err(|error| ApiError::new(StatusCode::BAD_REQUEST, "invalid_parameter", error.body_text()))?;
+    let place = caller.stream()?;
     let (kept, news) = context.journal.read();
     let kept = stream::iter(kept.into_iter().filter(move |event| event.number > after));
     let coming = stream::unfold(follow.then_some(news), async |news| {
@@ -52,8 +55,18 @@ pub(super) async fn stream(
             }
         }
     });
-    let events = kept.chain(coming).map(|event| Ok(encode(&event)));
+    let events = kept.chain(coming).map(move |event| {
+        // Held for as long as the stream is.
+        let _ = &place;
+        Ok(encode(&event))
+    });
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
+}
+
+impl From<Full> for ApiError {
+    fn from(full: Full) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "too_many_streams", format!("streams of events: {full}"))
+    }
 }
 
 fn encode(event: &ClusterEvent) -> Event {

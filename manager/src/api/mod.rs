@@ -11,6 +11,8 @@ mod events;
 mod nodes;
 mod path;
 mod peers;
+mod places;
+mod scale;
 mod server;
 mod vip;
 mod vms;
@@ -24,12 +26,14 @@ use axum::response::IntoResponse;
 use axum::routing::{get, post, put};
 
 pub use self::error::ApiError;
+pub use self::places::Places;
 pub use self::server::serve;
 use crate::cluster::Gossip;
 use crate::driver::Handle;
 use crate::identity::{Purpose, Secret, Token};
 use crate::journal::Journal;
 use crate::metrics::Metrics;
+use crate::scale::Scaler;
 
 /// The largest account of a peer: 65536 services of about 100 bytes.
 const BODY_MAX_BYTES: usize = 8 << 20;
@@ -40,6 +44,8 @@ pub struct Parts {
     pub driver: Handle,
     /// The loop that sees to the public address, if there is one.
     pub vip: Option<crate::vip::Handle>,
+    /// Spreads service VMs over the nodes.
+    pub scaler: Scaler,
     /// The other nodes.
     pub gossip: Gossip,
     /// What happened.
@@ -53,6 +59,7 @@ pub struct Parts {
 pub struct Context {
     driver: Handle,
     vip: Option<crate::vip::Handle>,
+    scaler: Scaler,
     gossip: Gossip,
     journal: Journal,
     metrics: Arc<Metrics>,
@@ -63,9 +70,9 @@ pub struct Context {
 impl Context {
     /// A context whose tokens are derived from `secret`.
     pub fn new(parts: Parts, secret: &Secret) -> Self {
-        let Parts { driver, vip, gossip, journal, metrics } = parts;
+        let Parts { driver, vip, scaler, gossip, journal, metrics } = parts;
         let (api_token, peer_token) = (secret.token(Purpose::Api), secret.token(Purpose::Peer));
-        Self { driver, vip, gossip, journal, metrics, api_token, peer_token }
+        Self { driver, vip, scaler, gossip, journal, metrics, api_token, peer_token }
     }
 }
 
@@ -75,11 +82,13 @@ pub fn router(context: Context) -> Router {
         .route("/v1/vms", get(vms::list).post(vms::create))
         .route("/v1/vms/{*id}", get(vms::show).delete(vms::remove))
         .route("/v1/cluster", get(cluster::show))
+        .route("/v1/scale", put(scale::scale))
+        .route("/v1/capacity", get(scale::capacity))
         .route("/v1/peers/{node}/services", put(peers::put_services))
+        .route("/v1/peers/{node}/scale", put(scale::of_this_node))
         .route("/v1/peers/{node}/vip/nomination", post(vip::nominate))
         .route("/v1/nodes/{node}/forget", post(nodes::forget))
         .route("/v1/vip", get(vip::show))
-        .route("/v1/vip/report", get(vip::report))
         .route("/v1/vip/handover", post(vip::handover))
         .route("/v1/events", get(events::stream))
         .route("/metrics", get(metrics))

@@ -1,22 +1,30 @@
 //! Every answer of the API over a real connection.
 
+mod events;
+mod nodes;
+mod scale;
+mod vip;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use http::{Method, StatusCode};
 use manager_core::{Core, Desired, Event, Time};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio_util::sync::CancellationToken;
 
-use super::{Context, Parts, router, serve};
-use crate::cluster;
+use super::{Context, Parts, Places, router, serve};
+use crate::cluster::{self, Cluster};
 use crate::config::Config;
 use crate::driver::fake;
 use crate::identity::{Purpose, Secret};
 use crate::journal::Journal;
 use crate::metrics::Metrics;
+use crate::scale::Scaler;
 
 const CONFIG: &str = r#"
 node = "host1"
@@ -25,30 +33,109 @@ listen = "10.77.0.11:7700"
 [network]
 interface = "eth0"
 pool = "10.77.11.0/29"
+[service]
+max_vms = 64
 [[peers]]
 node = "host2"
 api = "10.77.0.12:7700"
 pool = "10.77.12.0/24"
 "#;
 
+/// A state that does not come about within this time never will. Nothing is concluded from how long it took.
+const NEVER: Duration = Duration::from_secs(60);
+
 struct Api {
-    addr: std::net::SocketAddr,
+    addr: SocketAddr,
     secret: Secret,
+    journal: Journal,
     disk_full: Arc<AtomicBool>,
     stop: CancellationToken,
-    _running: cluster::Running,
+    _running: Option<cluster::Running>,
     _dir: tempfile::TempDir,
+}
+
+/// What is served.
+struct Setup {
+    /// The node has taken stock.
+    ready: bool,
+    /// The last digit of the node's name and of its pool: `host1` has 10.77.11.0/29.
+    host: u8,
+    /// Where it is served; without one on a port of the kernel's choice.
+    listener: Option<TcpListener>,
+    /// The others' APIs.
+    peers: Vec<(String, SocketAddr)>,
+    /// Without one it has a cluster of its own.
+    gossip: Option<cluster::Gossip>,
+    vip: Option<crate::vip::Handle>,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self { ready: true, host: 1, listener: None, peers: vec![], gossip: None, vip: None }
+    }
+}
+
+/// `host`'s configuration. Only the first has a peer.
+fn config(host: u8) -> Config {
+    let text =
+        CONFIG.replacen("host1", &format!("host{host}"), 1).replace("10.77.11.", &format!("10.77.1{host}."));
+    let text = if host == 1 { &text } else { text.split_once("[[peers]]").unwrap().0 };
+    toml::from_str(text).unwrap()
+}
+
+/// The part of `host` in a cluster on loopback, with `peers` as far as it knows.
+async fn cluster_of(host: u8, socket: UdpSocket, peers: Vec<cluster::PeerAddr>) -> Cluster {
+    let config = config(host);
+    let config = cluster::Config {
+        cluster: "test".to_owned(),
+        node: config.node,
+        boot: 1,
+        listen: "127.0.0.1:0".parse().unwrap(),
+        pool: config.network.pool,
+        peers,
+        key: cluster::Key::new([7; 32]),
+        forgotten: cluster::Marks::new(),
+    };
+    cluster::start_on(socket, config, &prometheus::Registry::new()).await.unwrap()
+}
+
+async fn udp() -> UdpSocket {
+    UdpSocket::bind("127.0.0.1:0").await.unwrap()
+}
+
+/// Host1 and host2, who know each other.
+async fn two_clusters() -> (Cluster, Cluster) {
+    let sockets = [udp().await, udp().await];
+    let peer = |host: u8, socket: &UdpSocket| {
+        let SocketAddr::V4(addr) = socket.local_addr().unwrap() else { unreachable!() };
+        cluster::PeerAddr { node: format!("host{host}"), addr, pool: config(host).network.pool }
+    };
+    let (first, second) = (peer(1, &sockets[0]), peer(2, &sockets[1]));
+    let [one, other] = sockets;
+    (cluster_of(1, one, vec![second]).await, cluster_of(2, other, vec![first]).await)
+}
+
+/// Waits until `gossip` knows what `wanted` asks for of `node`.
+async fn until(gossip: &cluster::Gossip, node: &str, wanted: impl Fn(&cluster::NodeView) -> bool) {
+    let mut view = gossip.view();
+    let seen = view.wait_for(|view| view.nodes.get(node).is_some_and(&wanted));
+    tokio::time::timeout(NEVER, seen).await.expect(node).unwrap();
 }
 
 impl Api {
     /// Serves a node that has taken stock, if `ready`.
     async fn start(ready: bool) -> Self {
+        Self::with(Setup { ready, ..Setup::default() }).await
+    }
+
+    async fn with(setup: Setup) -> Self {
+        let Setup { ready, host, listener, peers, gossip, vip } = setup;
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("secret");
         std::fs::write(&path, "0123456789abcdef0123456789abcdef").unwrap();
         std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
         let secret = Secret::load(&path).unwrap();
-        let config: Config = toml::from_str(CONFIG).unwrap();
+        let config = config(host);
         let mut core = Core::new(Time::default(), config.core().unwrap());
         if ready {
             let event = Event::Inventory { running: vec![], desired: Desired::default() };
@@ -56,25 +143,33 @@ impl Api {
         }
         let disk_full = Arc::new(AtomicBool::new(false));
         let driver = fake::spawn(core, Arc::clone(&disk_full));
-        let metrics = Arc::new(Metrics::new().unwrap());
-        let alone = cluster::Config {
-            cluster: "test".to_owned(),
-            node: config.node.clone(),
-            boot: 1,
-            listen: "127.0.0.1:0".parse().unwrap(),
-            pool: config.network.pool,
-            peers: Vec::new(),
-            key: cluster::Key::new([7; 32]),
+        let (gossip, running) = match gossip {
+            Some(gossip) => (gossip, None),
+            None => {
+                let Cluster { gossip, running, .. } = cluster_of(host, udp().await, vec![]).await;
+                (gossip, Some(running))
+            }
         };
-        let cluster = cluster::start(alone, metrics.registry()).await.unwrap();
-        let parts =
-            Parts { driver, vip: None, gossip: cluster.gossip, journal: Journal::new(&config.node), metrics };
+        let token = secret.token(Purpose::Peer);
+        let journal = Journal::new(&config.node);
+        let parts = Parts {
+            driver: driver.clone(),
+            scaler: Scaler::new(&config.node, peers, &token, driver, gossip.clone()),
+            vip,
+            gossip,
+            journal: journal.clone(),
+            metrics: Arc::new(Metrics::new().unwrap()),
+        };
         let context = Context::new(parts, &secret);
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = match listener {
+            Some(listener) => listener,
+            None => TcpListener::bind("127.0.0.1:0").await.unwrap(),
+        };
         let addr = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
-        tokio::spawn(serve(listener, router(context), stop.clone()));
-        Self { addr, secret, disk_full, stop, _running: cluster.running, _dir: dir }
+        let places = Places::new([IpAddr::V4(Ipv4Addr::LOCALHOST)]);
+        tokio::spawn(serve(listener, router(context), places, stop.clone()));
+        Self { addr, secret, journal, disk_full, stop, _running: running, _dir: dir }
     }
 
     async fn raw(
@@ -157,14 +252,15 @@ async fn vms_are_created_shown_and_removed() {
 async fn what_cannot_be_granted_is_refused_by_name_and_changes_nothing() {
     let api = Api::start(true).await;
     let admin = Some(Purpose::Api);
-    for _ in 0..4 {
+    for _ in 0..3 {
         assert_eq!(api.ask(Method::POST, "/v1/vms", admin, "{}").await.0, StatusCode::CREATED);
     }
     let before = api.vms().await;
     let post = |body| (Method::POST, "/v1/vms", admin, body);
     let message = api.refused(post(r#"{"addr":"10.77.11.3"}"#), 409, "address_in_use", Some("addr")).await;
     assert_eq!(message, "10.77.11.3 is in use by host1/svc-3");
-    api.refused(post("{}"), 409, "pool_exhausted", None).await;
+    let message = api.refused(post("{}"), 409, "no_room", None).await;
+    assert!(message.starts_with("this node has 3 service VMs, of at most 3 "), "{message}");
     for foreign in ["10.77.11.1", "10.77.11.7", "10.77.12.3"] {
         let body = format!(r#"{{"addr":"{foreign}"}}"#);
         api.refused((Method::POST, "/v1/vms", admin, &body), 400, "invalid_field", Some("addr")).await;

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use manager_core::vip::{Handed, HandoverError};
-use wire::{VipHandedOver, VipHandover, VipNomination, VipNominationAnswer, VipReport, VipStatus};
+use wire::{VipHandedOver, VipHandover, VipNomination, VipNominationAnswer, VipStatus};
 
 use super::auth::{Administrator, PeerManager};
 use super::body::Body;
@@ -15,11 +15,6 @@ use crate::vip::{Handle, RequestError};
 /// `GET /v1/vip`.
 pub(super) async fn show(State(context): State<Context>) -> Result<Json<VipStatus>, ApiError> {
     Ok(Json(vip(&context)?.status().await?))
-}
-
-/// `GET /v1/vip/report`: what this node says in its beats, for a peer that no longer hears them.
-pub(super) async fn report(State(context): State<Context>) -> Result<Json<VipReport>, ApiError> {
-    Ok(Json(vip(&context)?.report().await?))
 }
 
 /// `POST /v1/vip/handover`.

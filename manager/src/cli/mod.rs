@@ -9,10 +9,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
 use http::Method;
 use serde::Serialize;
-use wire::{ClusterView, CreateVm, NodeForgotten, VipHandedOver, VipHandover, VipStatus, Vm, VmList};
+use wire::{
+    ClusterView, CreateVm, NodeForgotten, PutScale, Scaled, VipHandedOver, VipHandover, VipStatus, Vm, VmList,
+};
 
 use crate::config::Config;
 use crate::identity::{Purpose, Secret};
@@ -36,20 +38,11 @@ pub struct Cli {
     #[arg(long)]
     pub leave: bool,
     /// How log lines are written.
-    #[arg(long, value_enum, default_value = "text")]
-    pub log_format: LogFormat,
+    #[arg(long, value_enum, default_value_t)]
+    pub log_format: program_log::Format,
     /// What to ask of the running manager.
     #[command(subcommand)]
     pub command: Option<Command>,
-}
-
-/// How log lines are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// For programs.
-    Json,
 }
 
 /// What to ask of a running manager.
@@ -66,6 +59,15 @@ pub enum Command {
         /// What to do.
         #[command(subcommand)]
         command: VmCommand,
+    },
+    /// Set the number of service VMs in the whole cluster.
+    Scale {
+        /// How many; nodes that have fewer get more, and no VM is moved that can stay.
+        #[arg(allow_negative_numbers = true)]
+        replicas: u32,
+        /// Whom to ask, and how to show it.
+        #[command(flatten)]
+        at: At,
     },
     /// Show and move the public address.
     Vip {
@@ -178,6 +180,11 @@ pub async fn run(cli: &Cli, command: &Command) -> Result<()> {
             let view: ClusterView = client(at)?.get("/v1/cluster").await?;
             show(at, &view, table::cluster)
         }
+        Command::Scale { replicas, at } => {
+            let request = PutScale { replicas: *replicas };
+            let answer: Scaled = client(at)?.send(Method::PUT, "/v1/scale", &request).await?;
+            show(at, &answer, table::scaled)
+        }
         Command::Vip { command: VipCommand::Status { at } } => {
             let status: VipStatus = client(at)?.get("/v1/vip").await?;
             show(at, &status, table::vip)
@@ -243,5 +250,23 @@ mod tests {
     #[test]
     fn the_arguments_are_consistent() {
         <super::Cli as clap::CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn scale_takes_a_number_and_names_what_is_none() {
+        let parse = |args: &[&str]| {
+            let line = ["manager", "scale"].iter().chain(args);
+            <super::Cli as clap::Parser>::try_parse_from(line).map_err(|error| error.to_string())
+        };
+        let cli = parse(&["7", "--api", "10.77.0.12:7700", "--json"]).unwrap();
+        let Some(super::Command::Scale { replicas: 7, at }) = cli.command else { panic!("{cli:?}") };
+        assert_eq!((at.api, at.json), (Some("10.77.0.12:7700".parse().unwrap()), true));
+        for bad in ["-1", "4294967296", "1.5", "many", ""] {
+            let error = parse(&[bad]).unwrap_err();
+            assert!(error.contains(&format!("invalid value '{bad}'")) || bad.is_empty(), "{bad}: {error}");
+            assert!(error.contains("<REPLICAS>"), "{bad}: {error}");
+        }
+        assert!(parse(&[]).unwrap_err().contains("<REPLICAS>"));
+        assert!(parse(&["1", "2"]).unwrap_err().contains("'2'"));
     }
 }

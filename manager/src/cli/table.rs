@@ -2,7 +2,7 @@
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{Cell, Table};
-use wire::{ClusterView, PeerView, VipStatus, Vm};
+use wire::{ClusterView, NodeScaled, PeerView, Scaled, VipStatus, Vm};
 
 /// VMs, one a line.
 pub(super) fn vms(vms: &[Vm]) -> String {
@@ -19,6 +19,17 @@ pub(super) fn vms(vms: &[Vm]) -> String {
         ]);
     }
     text(&table)
+}
+
+/// What each node has from now on.
+pub(super) fn scaled(scaled: &Scaled) -> String {
+    let mut table = table(&["NODE", "BEFORE", "NOW", "MANAGER"]);
+    for NodeScaled { node, from, to, silent } in &scaled.nodes {
+        let manager = silent.as_ref().map_or_else(|| "answers".to_owned(), |why| format!("silent: {why}"));
+        table.add_row([node.clone(), from.to_string(), to.to_string(), manager]);
+    }
+    let many = if scaled.replicas == 1 { "service VM" } else { "service VMs" };
+    format!("{} {many}\n\n{}", scaled.replicas, text(&table))
 }
 
 /// The public address, by one node.
@@ -91,4 +102,32 @@ fn table(head: &[&str]) -> Table {
 
 fn text(table: &Table) -> String {
     table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use wire::{NodeScaled, Scaled};
+
+    #[test]
+    fn what_each_node_has_is_a_line_each() {
+        let part = |node: &str, from, to, silent: Option<&str>| NodeScaled {
+            node: node.to_owned(),
+            from,
+            to,
+            silent: silent.map(str::to_owned),
+        };
+        let nodes = vec![part("host1", 1, 3, None), part("host2", 2, 2, Some("no route"))];
+        let text = super::scaled(&Scaled { replicas: 5, nodes });
+        let lines: Vec<Vec<_>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(
+            lines,
+            [
+                &["5", "service", "VMs"][..],
+                &[],
+                &["NODE", "BEFORE", "NOW", "MANAGER"],
+                &["host1", "1", "3", "answers"],
+                &["host2", "2", "2", "silent:", "no", "route"],
+            ]
+        );
+    }
 }

@@ -3,14 +3,18 @@
 //! Only the newest report of a node is worth anything, so nothing is queued: an unread report is replaced by
 //! the next, and a reader that was away finds one per node. What a report says is not this module's to know,
 //! nor is what silence means.
+//!
+//! A report is repeated for as long as whoever makes it says that it is true still. Beats must not show a loop as
+//! alive that stands.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{Notify, watch};
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
+use tracing::{info, warn};
 
 use super::session::Kind;
 use super::transport::Endpoint;
@@ -35,50 +39,83 @@ pub struct Beat {
     /// What it says.
     pub payload: Bytes,
     /// When it arrived.
-    pub at: Instant,
+    pub at: std::time::Instant,
 }
 
 /// What this node says of itself.
 #[derive(Debug, Clone)]
 pub struct Beats {
-    payload: watch::Sender<Bytes>,
+    said: watch::Sender<Option<Said>>,
+}
+
+/// A report and how long it holds.
+#[derive(Debug, Clone)]
+struct Said {
+    payload: Bytes,
+    until: Instant,
 }
 
 impl Beats {
     pub(super) fn new() -> Self {
-        Self { payload: watch::Sender::new(Bytes::new()) }
+        Self { said: watch::Sender::new(None) }
     }
 
-    /// Says `payload` from now on, to each peer at once and then every 100 ms. Before the first call nothing is said.
+    /// Says `payload` from now on, to each peer at once and then every 100 ms, until `lifetime` has passed without
+    /// another call or [`Beats::renew`]. Before the first call nothing is said.
     ///
     /// # Errors
     /// If it is longer than [`PAYLOAD_MAX_BYTES`]; what was said before is said on.
-    pub fn set(&self, payload: Bytes) -> Result<(), TooLong> {
+    pub fn set(&self, payload: Bytes, lifetime: Duration) -> Result<(), TooLong> {
         if payload.len() > PAYLOAD_MAX_BYTES {
             return Err(TooLong(payload.len()));
         }
-        self.payload.send_replace(payload);
+        self.said.send_replace(Some(Said { payload, until: Instant::now() + lifetime }));
         Ok(())
     }
 
-    /// Sends the beats until it is dropped.
+    /// What was said last holds for `lifetime` from now on.
+    pub fn renew(&self, lifetime: Duration) {
+        self.renew_at(Instant::now(), lifetime);
+    }
+
+    fn renew_at(&self, now: Instant, lifetime: Duration) {
+        self.said.send_if_modified(|said| {
+            let Some(said) = said else { return false };
+            let lapsed = said.until <= now;
+            said.until = now + lifetime;
+            lapsed
+        });
+    }
+
+    /// Sends the beats until it is dropped; it does not end by itself.
     pub(super) fn run(&self, endpoint: Arc<Endpoint>) -> impl Future<Output = ()> + use<> {
-        let mut payload = self.payload.subscribe();
+        let mut said = self.said.subscribe();
         async move {
-            if payload.changed().await.is_err() {
-                return;
-            }
             let mut every = tokio::time::interval(EVERY);
             every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            let mut lapsed = false;
             loop {
-                let now = payload.borrow_and_update().clone();
-                endpoint.send_to_all(Kind::Beat, &now);
+                let now = said.borrow_and_update().clone();
+                if let Some(Said { payload, until }) = now {
+                    let lapses = Instant::now() >= until;
+                    if !lapses {
+                        endpoint.send_to_all(Kind::Beat, &payload);
+                    }
+                    if lapses && !lapsed {
+                        warn!("no beats any more: who makes this node's report is silent");
+                    } else if lapsed && !lapses {
+                        info!("beats again: who makes this node's report speaks");
+                    }
+                    lapsed = lapses;
+                }
                 every.reset();
                 tokio::select! {
                     _ = every.tick() => {}
                     // Who did not know this process took nothing of what it said before.
                     () = endpoint.introduced() => {}
-                    changed = payload.changed() => if changed.is_err() { return },
+                    changed = said.changed() => if changed.is_err() {
+                        return std::future::pending().await;
+                    },
                 }
             }
         }

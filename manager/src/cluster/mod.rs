@@ -16,11 +16,11 @@ use std::sync::Arc;
 use ipnet::Ipv4Net;
 use prometheus::Registry;
 use tokio::net::UdpSocket;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 pub use self::beat::{Beat, Beats, Incoming};
-pub use self::gossip::{ForgetError, Gossip, Liveness, NodeView, View};
+pub use self::gossip::{ForgetError, Gossip, Liveness, Marks, NodeView, View};
 pub use self::refusal::Refusal;
 pub use self::seal::Key;
 pub use self::table::Table;
@@ -90,6 +90,8 @@ pub struct Config {
     pub peers: Vec<PeerAddr>,
     /// The key of the cluster's datagrams.
     pub key: Key,
+    /// Who was forgotten before this start, as [`Gossip::marks`] said it.
+    pub forgotten: Marks,
 }
 
 fn invalid(field: impl Into<String>, message: impl Into<String>) -> Error {
@@ -108,7 +110,7 @@ impl Config {
             return Err(invalid("boot", format!("{} is more than {}", self.boot, gossip::BOOT_MAX)));
         }
         if self.listen.ip().is_unspecified() {
-            return Err(invalid("listen", "must be the address peers know this node by"));
+            return Err(invalid("api.listen", "must be the address peers know this node by"));
         }
         self.check_peers(&self.peers)
     }
@@ -129,7 +131,7 @@ impl Config {
             }
             if let Some(other) = addrs.insert(peer.addr, &peer.node) {
                 let message = format!("{} of {} is the address of {other} too", peer.addr, peer.node);
-                return Err(invalid(field("addr"), message));
+                return Err(invalid(field("api"), message));
             }
             for (other, pool) in &pools {
                 if pool.contains(&peer.pool) || peer.pool.contains(pool) {
@@ -171,6 +173,19 @@ pub struct Running {
     endpoint: Arc<Endpoint>,
     gossip: Gossip,
     tasks: JoinSet<()>,
+    ended: watch::Sender<Option<&'static str>>,
+}
+
+/// Says that a task is over, however it came to that.
+struct Ending {
+    task: &'static str,
+    ended: watch::Sender<Option<&'static str>>,
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.ended.send_if_modified(|ended| ended.replace(self.task).is_none());
+    }
 }
 
 impl std::fmt::Debug for Running {
@@ -185,6 +200,14 @@ impl Running {
         self.endpoint.local()
     }
 
+    /// Whether [`Running::set_peers`] would take `peers`.
+    ///
+    /// # Errors
+    /// The first field that is impossible.
+    pub fn check_peers(&self, peers: &[PeerAddr]) -> Result<(), Error> {
+        self.config.check_peers(peers)
+    }
+
     /// Takes `peers` for the other nodes from now on. What is known of those that stay is kept.
     ///
     /// # Errors
@@ -195,6 +218,24 @@ impl Running {
         self.config.peers.clone_from(&peers);
         self.gossip.set_peers(peers).await;
         Ok(())
+    }
+
+    /// Resolves when a task of the cluster is over, with what it was to do: none ends by itself, so it has panicked, or
+    /// this was stopped or dropped. Independent of `self`, which may be elsewhere meanwhile.
+    pub fn ended(&self) -> impl Future<Output = &'static str> + Send + use<> {
+        let mut ended = self.ended.subscribe();
+        async move {
+            let task = ended.wait_for(Option::is_some).await;
+            task.ok().and_then(|task| *task).unwrap_or("all of it")
+        }
+    }
+
+    fn spawn(&mut self, task: &'static str, work: impl Future<Output = ()> + Send + 'static) {
+        let ending = Ending { task, ended: self.ended.clone() };
+        self.tasks.spawn(async move {
+            let _ending = ending;
+            work.await;
+        });
     }
 
     /// Ends all tasks and closes the socket.
@@ -226,7 +267,7 @@ pub async fn start_on(socket: UdpSocket, mut config: Config, registry: &Registry
     let bind = |addr| move |source| Error::Bind { addr, source };
     let local = match socket.local_addr().map_err(bind(config.listen.into()))? {
         SocketAddr::V4(local) => local,
-        SocketAddr::V6(local) => return Err(invalid("listen", format!("{local} is no IPv4 address"))),
+        SocketAddr::V6(local) => return Err(invalid("api.listen", format!("{local} is no IPv4 address"))),
     };
     config.listen = local;
     config.check()?;
@@ -258,15 +299,18 @@ pub async fn start_on(socket: UdpSocket, mut config: Config, registry: &Registry
         boot: config.boot,
         pool: config.pool,
         peers: config.peers.clone(),
+        forgotten: config.forgotten.clone(),
         metrics,
         reporter,
     });
     let beats = Beats::new();
-    let mut tasks = JoinSet::new();
-    tasks.spawn(Arc::clone(&endpoint).run());
-    tasks.spawn(beats.run(Arc::clone(&endpoint)));
-    tasks.spawn(gossiping);
-    let running = Running { config, endpoint, gossip: gossip.clone(), tasks };
+    let receiving = Arc::clone(&endpoint).run();
+    let beating = beats.run(Arc::clone(&endpoint));
+    let (tasks, ended) = (JoinSet::new(), watch::Sender::new(None));
+    let mut running = Running { config, endpoint, gossip: gossip.clone(), tasks, ended };
+    running.spawn("receiving datagrams", receiving);
+    running.spawn("sending beats", beating);
+    running.spawn("gossip", gossiping);
     Ok(Cluster { beats, incoming: Incoming::new(inbox), gossip, refusals, running })
 }
 

@@ -3,6 +3,9 @@
 //! A refusal is what an administrator must put right: a name given twice, a pool that overlaps, another
 //! secret. Each is said once and then again every so often while it lasts; what reads them can be slow or
 //! absent. Losses and attacks are only counted, by `transport`.
+//!
+//! Most are proven: who is accused holds the secret and runs now. Anybody can forge the others, so these have a small
+//! budget of their own, and no number of them keeps a proven one from being said.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -12,8 +15,10 @@ use tokio::sync::mpsc;
 
 /// The same refusal is said again after this time.
 const AGAIN: Duration = Duration::from_secs(30);
-/// Refusals remembered, and refusals waiting to be read.
+/// Proven refusals remembered, and waiting to be read.
 const MAX: usize = 32;
+/// The same of those that are not proven.
+const UNPROVEN_MAX: usize = 4;
 
 /// Somebody is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -74,9 +79,10 @@ pub enum Refusal {
         /// This node's cluster.
         ours: String,
     },
-    /// What comes from a peer's address in its name does not open.
+    /// What comes from a peer's address in its name does not open. Anybody can send such a thing.
     #[error(
-        "what {there} sends as node {node} does not open with the secret of {here}: the two have different secrets"
+        "what comes from {there} as node {node} does not open with the secret of {here}: the two may have different \
+         secrets, or somebody else sends in that name"
     )]
     Secret {
         /// The peer's name.
@@ -132,6 +138,37 @@ pub enum Refusal {
     },
 }
 
+impl Refusal {
+    /// Whether who is accused has proved that it holds the secret and runs now.
+    pub const fn is_proven(&self) -> bool {
+        match self {
+            Self::Cluster { .. } | Self::Secret { .. } => false,
+            Self::SameName { .. }
+            | Self::Address { .. }
+            | Self::Unknown { .. }
+            | Self::Pool { .. }
+            | Self::PoolDiffers { .. }
+            | Self::Table { .. }
+            | Self::BootWentBack { .. } => true,
+        }
+    }
+
+    /// A word for the kind of it.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::SameName { .. } => "same_name",
+            Self::Address { .. } => "address",
+            Self::Unknown { .. } => "unknown",
+            Self::Cluster { .. } => "cluster",
+            Self::Secret { .. } => "secret",
+            Self::Pool { .. } => "pool",
+            Self::PoolDiffers { .. } => "pool_differs",
+            Self::Table { .. } => "table",
+            Self::BootWentBack { .. } => "boot_went_back",
+        }
+    }
+}
+
 /// Decides what is said again; pure.
 #[derive(Debug, Default)]
 struct Said(Vec<(Instant, Refusal)>);
@@ -140,8 +177,11 @@ impl Said {
     /// Whether `refusal` is to be said now.
     fn is_due(&mut self, now: Instant, refusal: &Refusal) -> bool {
         self.0.retain(|(at, _)| now.saturating_duration_since(*at) < AGAIN);
+        let proven = refusal.is_proven();
+        let alike = self.0.iter().filter(|(_, said)| said.is_proven() == proven).count();
         // A flood of different ones says no more than the first of them.
-        if self.0.len() >= MAX || self.0.iter().any(|(_, said)| said == refusal) {
+        if alike >= if proven { MAX } else { UNPROVEN_MAX } || self.0.iter().any(|(_, said)| said == refusal)
+        {
             return false;
         }
         self.0.push((now, refusal.clone()));
@@ -159,14 +199,16 @@ pub(super) struct Reporter {
 impl Reporter {
     /// A reporter, and where its refusals come out.
     pub(super) fn new() -> (Self, mpsc::Receiver<Refusal>) {
-        let (queue, refusals) = mpsc::channel(MAX);
+        let (queue, refusals) = mpsc::channel(MAX + UNPROVEN_MAX);
         (Self { said: std::sync::Mutex::default(), queue }, refusals)
     }
 
     /// Says `refusal`, unless it was said lately.
     pub(super) fn report(&self, now: Instant, refusal: Refusal) {
         let mut said = self.said.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if said.is_due(now, &refusal) {
+        // What waits unread must not be all noise either.
+        let room = refusal.is_proven() || self.queue.capacity() > MAX;
+        if said.is_due(now, &refusal) && room {
             // Nobody reads, or too slowly: it comes again while it lasts.
             let _ = self.queue.try_send(refusal);
         }

@@ -10,13 +10,18 @@ use wire::{PeerService, PeerServices, UpstreamState};
 
 use super::metrics::Dropped;
 use super::transport::DATAGRAM_MIN_BYTES;
-use super::{Beat, Cluster, Config, Error, ForgetError, Key, Liveness, PeerAddr, Refusal, Table, start_on};
+use super::{
+    Beat, Cluster, Config, Error, ForgetError, Key, Liveness, Marks, PeerAddr, Refusal, Table, start_on,
+};
 
 mod attacks;
 mod membership;
 
 /// A state that does not come about within this time never will. Nothing is concluded from how long it took.
 const NEVER: Duration = Duration::from_secs(60);
+
+/// A report that holds until the test is over.
+const LONG: Duration = Duration::from_secs(3_600);
 
 fn secret() -> Key {
     Key::new([7; 32])
@@ -35,7 +40,16 @@ fn peer(host: u8, addr: SocketAddrV4) -> PeerAddr {
 fn config(host: u8, boot: u64, addr: SocketAddrV4, peers: &[PeerAddr]) -> Config {
     let PeerAddr { node, pool, .. } = peer(host, addr);
     let peers = peers.iter().filter(|peer| peer.node != node).cloned().collect();
-    Config { cluster: "lab".to_owned(), node, boot, listen: addr, pool, peers, key: secret() }
+    Config {
+        cluster: "lab".to_owned(),
+        node,
+        boot,
+        listen: addr,
+        pool,
+        peers,
+        key: secret(),
+        forgotten: Marks::new(),
+    }
 }
 
 fn table(host: u8, boot: u64, revision: u64) -> Table {
@@ -51,7 +65,7 @@ async fn join(socket: UdpSocket, config: Config) -> Cluster {
     let boot = config.boot;
     let cluster = start_on(socket, config, &Registry::new()).await.unwrap();
     cluster.gossip.publish(table(host, boot, 1)).unwrap();
-    cluster.beats.set(Bytes::from(format!("host{host} boot {boot}"))).unwrap();
+    cluster.beats.set(Bytes::from(format!("host{host} boot {boot}")), LONG).unwrap();
     cluster
 }
 

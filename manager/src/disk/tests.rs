@@ -76,6 +76,16 @@ fn a_disk_that_refuses_keeps_the_old_state() {
 }
 
 #[test]
+fn who_is_forgotten_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Disk::new(dir.path());
+    assert!(disk.load_marks().unwrap().is_empty());
+    let marks = crate::cluster::Marks::from([("host3".to_owned(), u64::MAX), ("host2".to_owned(), 0)]);
+    disk.store_marks(&marks).unwrap();
+    assert_eq!(Disk::new(dir.path()).load_marks().unwrap(), marks);
+}
+
+#[test]
 fn the_second_manager_is_told_of_the_first() {
     let dir = tempfile::tempdir().unwrap();
     let runtime = dir.path().join("run");
@@ -84,4 +94,21 @@ fn the_second_manager_is_told_of_the_first() {
     assert!(error.to_string().contains(&format!("(pid {})", std::process::id())), "{error}");
     drop(first);
     Lock::acquire(&runtime).unwrap();
+}
+
+#[test]
+fn a_record_with_an_epoch_that_nothing_could_follow_is_kept_aside() {
+    use manager_core::vip::{MAX_EPOCH, Record};
+    use wire::Ballot;
+    for (epoch, believed) in [(MAX_EPOCH, true), (MAX_EPOCH + 1, false)] {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Disk::new(dir.path());
+        let record = Record { ballot: Some(Ballot { epoch, node: "host1".to_owned() }), owned: true };
+        disk.store_vip(&record).unwrap();
+        assert_eq!(disk.load_vip().unwrap(), if believed { record } else { Record::default() });
+        let aside = std::fs::read_dir(dir.path())
+            .unwrap()
+            .any(|entry| entry.unwrap().file_name().to_string_lossy().starts_with("vip.json.bad-"));
+        assert_eq!(aside, !believed, "epoch {epoch}");
+    }
 }

@@ -16,8 +16,7 @@ use super::{Birth, Driver, guest, neighbours};
 use crate::hypervisor::{DomainMeta, DomainSpec, ProcessId, RunningDomain};
 use crate::identity::Purpose;
 use crate::net::vm_mac;
-use crate::push::client::Client;
-use crate::push::{lb, peer};
+use crate::push::lb;
 use crate::stream::Stream;
 
 impl Driver {
@@ -34,7 +33,7 @@ impl Driver {
     }
 
     fn create(&mut self, id: String, role: Role, addr: Ipv4Addr, incarnation: u64) {
-        let birth = Birth { incarnation, decided: Instant::now(), created: None };
+        let birth = Birth { incarnation, decided: Instant::now(), created: None, process: None };
         self.begun.insert(id.clone(), birth);
         self.parts.metrics.creations.with_label_values(&[role.as_str()]).inc();
         let Some(hypervisor) = self.hypervisor.clone() else { return };
@@ -153,19 +152,11 @@ impl Driver {
         let (accepted, lb_accepted) = watch::channel(lb::Accepted::default());
         self.lb_accepted = lb_accepted;
         let token = self.parts.secret.token(Purpose::LbAdmin { node: &config.node });
-        let metrics = || Arc::clone(&self.parts.metrics);
+        let metrics = Arc::clone(&self.parts.metrics);
         let work = self.lb.subscribe();
-        let lb = lb::run(work, accepted, config.lb.admin_port, token, self.handle.clone(), metrics());
-        let peers = config.peers.iter().map(|peer| {
-            let token = self.parts.secret.token(Purpose::Peer);
-            let client = Client::new(SocketAddr::V4(peer.api), Some(token), peer::EXCHANGE_TIMEOUT);
-            let (node, name) = (config.node.clone(), peer.node.clone());
-            let (account, driver) = (self.account.subscribe(), self.handle.clone());
-            tokio::spawn(peer::run(node, name, client, account, driver, metrics()))
-        });
+        let lb = lb::run(work, accepted, config.lb.admin_port, token, self.handle.clone(), metrics);
         let neighbours = tokio::spawn(neighbours::run(Arc::clone(&self.parts.net), self.lives.subscribe()));
-        let tasks = [tokio::spawn(lb), neighbours].into_iter().chain(peers);
-        tasks.map(AbortOnDropHandle::new).collect()
+        [tokio::spawn(lb), neighbours].map(AbortOnDropHandle::new).into()
     }
 }
 
@@ -174,7 +165,7 @@ fn domain_name(id: &str, incarnation: u64) -> String {
     format!("{}.{incarnation}", id.replace('/', "-"))
 }
 
-const fn process(domain: &DomainRef) -> ProcessId {
+pub(super) const fn process(domain: &DomainRef) -> ProcessId {
     ProcessId { pid: domain.pid, start_time: domain.start_time }
 }
 

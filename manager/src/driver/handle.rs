@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use manager_core::core::{CreateError, RemoveError};
+use manager_core::core::{CreateError, RemoveError, ServicesError};
 use manager_core::peers::AccountError;
 use manager_core::{Desired, Event, Observed};
 use tokio::sync::{mpsc, oneshot};
-use wire::{ClusterView, CreateVm, Heartbeat, PeerAck, PeerService, PeerServices, Vm};
+use wire::{Capacity, ClusterView, CreateVm, Heartbeat, PeerAck, PeerScaled, PeerService, PeerServices, Vm};
 
 use super::{Message, Reply};
+use crate::config::Peer;
 use crate::hypervisor::Hypervisor;
 
 /// How long a request may wait for its answer; the disk is the slowest part of it.
@@ -23,6 +24,9 @@ pub enum RequestError {
     /// The VM cannot be removed.
     #[error(transparent)]
     Remove(#[from] RemoveError),
+    /// The number of service VMs cannot be set.
+    #[error(transparent)]
+    Services(#[from] ServicesError),
     /// The account is not the peer's to give.
     #[error(transparent)]
     Account(#[from] AccountError),
@@ -77,6 +81,18 @@ impl Handle {
         self.send(Message::Event(Event::Forgotten { node })).await;
     }
 
+    /// The other nodes are these from now on. Returns when the loop knows it, or is gone.
+    pub async fn set_peers(&self, peers: Vec<Peer>) {
+        let (done, known) = oneshot::channel();
+        self.send(Message::Peers(peers, done)).await;
+        let _ = known.await;
+    }
+
+    /// A load balancer serves nobody although its heartbeat goes on.
+    pub async fn lb_mute(&self, id: String, incarnation: u64, reason: String) {
+        self.send(Message::Event(Event::LbMute { id, incarnation, reason })).await;
+    }
+
     /// Whether the public address leaves this node when its load balancer dies.
     pub async fn lb_moves(&self, moves: bool) {
         self.send(Message::Event(Event::LbMoves(moves))).await;
@@ -109,6 +125,22 @@ impl Handle {
     /// If it is refused; nothing is changed then.
     pub async fn account(&self, node: String, account: PeerServices) -> Result<PeerAck, RequestError> {
         self.ask(|reply| Message::Account(node, account, reply)).await
+    }
+
+    /// Sets the number of this node's service VMs, given that it is `expect` now.
+    ///
+    /// # Errors
+    /// If it is refused; nothing is changed then, but after [`RequestError::Unavailable`] it may yet be.
+    pub async fn set_services(&self, services: u32, expect: u32) -> Result<PeerScaled, RequestError> {
+        self.ask(|reply| Message::SetServices { services, expect, reply }).await
+    }
+
+    /// What this node can bear.
+    ///
+    /// # Errors
+    /// If stock has not been taken yet, or the loop does not answer.
+    pub async fn capacity(&self) -> Result<Capacity, RequestError> {
+        self.ask(Message::Capacity).await
     }
 
     /// This node's VMs.

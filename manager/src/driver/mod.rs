@@ -11,6 +11,7 @@ mod guest;
 mod handle;
 mod identity;
 mod neighbours;
+mod peers;
 mod reads;
 
 use std::collections::{BTreeMap, HashMap};
@@ -18,25 +19,26 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use manager_core::core::Accepted;
+use manager_core::core::{Accepted, Resized, ServicesError};
 use manager_core::{Action, Core, Desired, Event, Observed, Time};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::info;
-use wire::{Heartbeat, PeerAck, PeerService, PeerServices, Role, ToGuest, Vm, VmState};
+use wire::{Capacity, Heartbeat, PeerAck, PeerScaled, PeerService, PeerServices, Role, ToGuest, Vm, VmState};
 
+use self::actions::process;
 pub use self::handle::{Handle, RequestError};
-use crate::config::Config;
+use crate::config::{Config, Peer};
 use crate::disk::State;
-use crate::hypervisor::Hypervisor;
+use crate::hypervisor::{Hypervisor, ProcessId, priority};
 use crate::identity::Secret;
 use crate::journal::Journal;
 use crate::metrics::Metrics;
 use crate::net::Net;
 use crate::push::lb;
-use crate::vip::LbStatus;
+use crate::vip::{Fitness, LbStatus};
 
 /// Messages that may wait for the loop. Each is handled in microseconds; a full queue means that the machine is
 /// starved, and then senders wait.
@@ -46,6 +48,9 @@ const QUEUE: usize = 1_024;
 const BATCH: usize = 64;
 
 type Reply<T> = oneshot::Sender<Result<T, RequestError>>;
+
+/// Answers a request, once it is known whether the disk has taken it.
+type Answer = Box<dyn FnOnce(bool) + Send>;
 
 /// What the loop is told.
 enum Message {
@@ -76,6 +81,14 @@ enum Message {
     Create(wire::CreateVm, Reply<Vm>),
     Remove(String, Reply<Vm>),
     Account(String, PeerServices, Reply<PeerAck>),
+    SetServices {
+        services: u32,
+        expect: u32,
+        reply: Reply<PeerScaled>,
+    },
+    Capacity(Reply<Capacity>),
+    /// The other nodes are these from now on; answered once the core knows it.
+    Peers(Vec<Peer>, oneshot::Sender<()>),
     Vms(Reply<Vec<Vm>>),
     Cluster(Reply<wire::ClusterView>),
 }
@@ -104,6 +117,8 @@ struct Birth {
     decided: Instant,
     /// How long libvirt took.
     created: Option<Duration>,
+    /// The VM's QEMU.
+    process: Option<ProcessId>,
 }
 
 /// The loop's state beside the core.
@@ -118,17 +133,21 @@ pub struct Driver {
     /// The way to PID 1 of each domain that is watched.
     orders: HashMap<String, mpsc::Sender<ToGuest>>,
     /// Requests that are answered when their revision is on disk.
-    pending: BTreeMap<u64, Vec<(Reply<Vm>, Vm)>>,
+    pending: BTreeMap<u64, Vec<Answer>>,
     /// How far the present life of each id has come, until its first heartbeat.
     begun: HashMap<String, Birth>,
     lives: watch::Sender<BTreeMap<Ipv4Addr, u64>>,
     account: watch::Sender<Arc<PeerServices>>,
+    capacity: watch::Sender<Capacity>,
     lb: watch::Sender<lb::Work>,
     lb_accepted: watch::Receiver<lb::Accepted>,
     /// The life of a load balancer whose program has ended.
     lb_ended: Option<(String, u64)>,
     lb_status: watch::Sender<LbStatus>,
+    /// Those who tell the own load balancer, and keep its VMs' neighbour entries.
     pushers: Vec<AbortOnDropHandle<()>>,
+    /// Those who tell the peers.
+    tellers: peers::Tellers,
     /// Something may have changed that others must know.
     dirty: bool,
 }
@@ -155,11 +174,13 @@ pub fn new(parts: Parts) -> Result<(Driver, Handle), crate::config::Error> {
         begun: HashMap::new(),
         lives: watch::channel(BTreeMap::new()).0,
         account: watch::channel(Arc::new(empty)).0,
+        capacity: watch::channel(Capacity::default()).0,
         lb: watch::channel(lb::Work::default()).0,
         lb_accepted: watch::channel(lb::Accepted::default()).1,
         lb_ended: None,
         lb_status: watch::channel(LbStatus::default()).0,
         pushers: Vec::new(),
+        tellers: peers::Tellers::new(),
         dirty: false,
     };
     Ok((driver, handle))
@@ -174,6 +195,11 @@ impl Driver {
     /// This node's account of its services, from now on.
     pub fn account(&self) -> watch::Receiver<Arc<PeerServices>> {
         self.account.subscribe()
+    }
+
+    /// What this node can bear, from now on.
+    pub fn capacity(&self) -> watch::Receiver<Capacity> {
+        self.capacity.subscribe()
     }
 
     /// Runs until `stop` is cancelled. VMs, routes and neighbour entries stay as they are then.
@@ -219,10 +245,17 @@ impl Driver {
 
     fn take(&mut self, message: Message, out: &mut Vec<Action>) {
         let now = self.now();
-        self.dirty |= !matches!(message, Message::Beat { .. } | Message::Vms(_) | Message::Cluster(_));
+        self.dirty |= !matches!(
+            message,
+            Message::Beat { .. } | Message::Vms(_) | Message::Cluster(_) | Message::Capacity(_)
+        );
         match message {
             Message::Ready { hypervisor, running, desired } => {
                 self.hypervisor = Some(hypervisor);
+                // One that booted when the manager stopped has nobody else to say that it serves.
+                for vm in &running {
+                    priority::serves(process(&vm.domain));
+                }
                 self.core.step(now, Event::Inventory { running, desired }, out);
                 self.start_pushing();
             }
@@ -246,13 +279,32 @@ impl Driver {
             Message::Outbid(boot) => self.outbid(boot),
             // Who has given up waiting must not be surprised later.
             Message::Create(_, reply) | Message::Remove(_, reply) if reply.is_closed() => {}
-            Message::Create(request, reply) => {
-                let accepted = self.core.create(request.addr).map_err(Into::into);
-                self.answer_when_written(accepted, reply);
+            Message::SetServices { reply, .. } if reply.is_closed() => {}
+            Message::Create(request, reply) => match self.core.create(request.addr) {
+                Ok(Accepted { revision, vm }) => self.answer_when_written(revision, vm, reply),
+                Err(error) => drop(reply.send(Err(error.into()))),
+            },
+            Message::Remove(id, reply) => match self.core.remove(&id) {
+                Ok(Accepted { revision, vm }) => self.answer_when_written(revision, vm, reply),
+                Err(error) => drop(reply.send(Err(error.into()))),
+            },
+            Message::SetServices { services, expect, reply } => {
+                match self.core.set_services(services, expect) {
+                    Ok(Resized { revision: Some(revision), from, to }) => {
+                        self.answer_when_written(revision, PeerScaled { from, to }, reply);
+                    }
+                    Ok(Resized { revision: None, from, to }) => drop(reply.send(Ok(PeerScaled { from, to }))),
+                    Err(error) => drop(reply.send(Err(error.into()))),
+                }
             }
-            Message::Remove(id, reply) => {
-                let accepted = self.core.remove(&id).map_err(Into::into);
-                self.answer_when_written(accepted, reply);
+            Message::Capacity(reply) => drop(reply.send(if self.core.ready() {
+                Ok(self.core.capacity())
+            } else {
+                Err(ServicesError::NotReady.into())
+            })),
+            Message::Peers(peers, done) => {
+                self.set_peers(now, peers, out);
+                let _ = done.send(());
             }
             Message::Account(node, account, reply) => {
                 let merged = self.core.account_of(now, &node, account);
@@ -263,11 +315,9 @@ impl Driver {
         }
     }
 
-    fn answer_when_written(&mut self, accepted: Result<Accepted, RequestError>, reply: Reply<Vm>) {
-        match accepted {
-            Ok(accepted) => self.pending.entry(accepted.revision).or_default().push((reply, accepted.vm)),
-            Err(error) => drop(reply.send(Err(error))),
-        }
+    fn answer_when_written<T: Send + 'static>(&mut self, revision: u64, answer: T, reply: Reply<T>) {
+        let answer = |written| drop(reply.send(if written { Ok(answer) } else { Err(RequestError::Disk) }));
+        self.pending.entry(revision).or_default().push(Box::new(answer));
     }
 
     fn event(&mut self, now: Time, event: Event, out: &mut Vec<Action>) {
@@ -276,10 +326,12 @@ impl Driver {
             Event::PersistFailed { revision } => Some((*revision, false)),
             _ => None,
         };
-        if let Event::Created { id, incarnation, .. } = &event
+        if let Event::Created { id, incarnation, domain } = &event
             && let Some(birth) = self.begun.get_mut(id).filter(|birth| birth.incarnation == *incarnation)
         {
             birth.created = Some(birth.decided.elapsed());
+            birth.process = Some(process(domain));
+            priority::boots(process(domain));
             self.parts.metrics.create_seconds.observe(birth.decided.elapsed().as_secs_f64());
         }
         if let Event::Exited { domain } = &event {
@@ -288,8 +340,8 @@ impl Driver {
         self.core.step(now, event, out);
         if let Some((revision, written)) = settled {
             let later = self.pending.split_off(&(revision + 1));
-            for (reply, vm) in std::mem::replace(&mut self.pending, later).into_values().flatten() {
-                let _ = reply.send(if written { Ok(vm) } else { Err(RequestError::Disk) });
+            for answer in std::mem::replace(&mut self.pending, later).into_values().flatten() {
+                answer(written);
             }
         }
     }
@@ -306,6 +358,9 @@ impl Driver {
             let heartbeat = birth.decided.elapsed();
             info!(id, incarnation, created = ?birth.created, ?heartbeat, "first heartbeat");
             self.parts.metrics.boot_seconds.observe(heartbeat.as_secs_f64());
+            if let Some(process) = birth.process {
+                priority::serves(process);
+            }
             self.begun.remove(&id);
         }
         if self.core.lb_target().is_some_and(|lb| lb.id == id && lb.incarnation == incarnation) {
@@ -345,9 +400,12 @@ impl Driver {
             true
         });
 
+        let capacity = self.core.capacity();
+        self.capacity.send_if_modified(|told| std::mem::replace(told, capacity) != capacity);
+
         let status = self.own_lb(&accepted);
         let mut account = self.core.account();
-        account.lb = account.lb.filter(|_| status.healthy);
+        account.lb = account.lb.filter(|_| status.fitness == Fitness::Fit);
         self.lb_status.send_if_modified(|told| {
             let changed = *told != status;
             *told = status;
@@ -372,35 +430,42 @@ impl Driver {
     /// What is known of the own load balancer now.
     fn own_lb(&self, accepted: &lb::Accepted) -> LbStatus {
         let target = self.core.lb_target();
-        let unfit = match self.core.vms().into_iter().find(|vm| vm.role == Role::Lb) {
-            None => Some("this node has none yet".to_owned()),
+        let fitness = match self.core.vms().into_iter().find(|vm| vm.role == Role::Lb) {
+            None => Fitness::Unfit("this node has none".to_owned()),
             Some(vm) => match vm.state {
                 // Its heartbeat may be late for reasons of its own; whether it serves is for the checks to say.
-                VmState::Up | VmState::Suspect
-                    if self
-                        .lb_ended
-                        .as_ref()
-                        .is_some_and(|(id, life)| *id == vm.id && *life == vm.incarnation) =>
-                {
-                    Some("its program has ended".to_owned())
+                VmState::Up | VmState::Suspect => {
+                    let ended = Some((vm.id, vm.incarnation));
+                    if self.lb_ended == ended {
+                        Fitness::Unfit("its program has ended".to_owned())
+                    } else if accepted.target == target && accepted.generation > 0 {
+                        Fitness::Fit
+                    } else {
+                        // One that was found running serves already; a new one has yet to get its upstreams.
+                        Fitness::Unknown
+                    }
                 }
-                VmState::Up | VmState::Suspect if accepted.target != target || accepted.generation == 0 => {
-                    Some("it has no upstream set yet".to_owned())
-                }
-                VmState::Up | VmState::Suspect => None,
-                VmState::Starting | VmState::Draining | VmState::Down => {
+                // Found so by this manager: whether it serves by now is not known before it is heard.
+                VmState::Starting if self.lb_status.borrow().fitness == Fitness::Unknown => Fitness::Unknown,
+                VmState::Starting => Fitness::Unfit(match vm.last_error {
+                    Some(why) => format!("it is being replaced: {why}"),
+                    None => "it is being replaced".to_owned(),
+                }),
+                VmState::Draining | VmState::Down => {
                     let state = vm.state.as_str();
-                    Some(vm.last_error.map_or_else(|| state.to_owned(), |why| format!("{state}: {why}")))
+                    Fitness::Unfit(
+                        vm.last_error.map_or_else(|| state.to_owned(), |why| format!("{state}: {why}")),
+                    )
                 }
             },
         };
-        let healthy = unfit.is_none();
-        LbStatus { target, healthy, reason: unfit.unwrap_or_else(|| "it serves".to_owned()) }
+        LbStatus { target, fitness }
     }
 
     fn start_pushing(&mut self) {
         self.tell_others();
         self.pushers = self.spawn_pushers();
+        self.tell_peers();
     }
 
     /// Claims a later boot than a peer has heard of.

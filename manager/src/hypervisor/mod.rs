@@ -15,6 +15,7 @@ mod domain_xml;
 mod files;
 pub mod guest;
 mod libvirt;
+pub mod priority;
 mod process;
 mod raw;
 mod settings;

@@ -21,6 +21,7 @@ mod vip;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::Ipv4Addr;
+use std::path::Path;
 use std::time::Duration;
 
 use ipnet::Ipv4Net;
@@ -53,10 +54,10 @@ pub struct Changes {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A setting that can never work.
-    #[error("network.{field}: {message}")]
+    #[error("{field}: {message}")]
     Invalid {
-        /// The setting.
-        field: &'static str,
+        /// The setting, as the configuration file calls it.
+        field: String,
         /// What is wrong with it.
         message: String,
     },
@@ -90,12 +91,13 @@ pub enum Error {
     #[error("{0}")]
     InTheWay(Conflict),
     /// The kernel did not answer in time.
-    #[error("the kernel (or nft) did not answer within {} s", NETLINK_TIMEOUT.as_secs())]
+    #[error("the kernel did not answer within {} s", NETLINK_TIMEOUT.as_secs())]
     Timeout,
 }
 
 /// The host's network. One per process: its calls take turns.
 pub struct Net {
+    /// As they were at the start; the peers of now are the routes in `desired`.
     settings: Settings,
     handle: rtnetlink::Handle,
     connection: tokio::task::JoinHandle<()>,
@@ -108,9 +110,17 @@ impl Net {
     /// the public address ([`Net::vip_installed`] says which).
     ///
     /// # Errors
-    /// [`Error::Invalid`] for settings that can never work, and errors of the netlink socket and of `nft`. A missing
-    /// interface is no error here, nor is a missing `nft`.
+    /// [`Error::Invalid`] for settings that can never work, and errors of the netlink socket. A missing interface is no
+    /// error here, nor is an `nft` that is missing or fails.
     pub async fn open(settings: Settings) -> Result<Self, Error> {
+        Self::open_with(settings, Path::new("nft")).await
+    }
+
+    /// As [`Net::open`], with `nft` for the program of that name.
+    ///
+    /// # Errors
+    /// As [`Net::open`].
+    pub async fn open_with(settings: Settings, nft: &Path) -> Result<Self, Error> {
         settings.check()?;
         let (connection, handle, _) = rtnetlink::new_connection().map_err(Error::Open)?;
         let connection = tokio::spawn(connection);
@@ -119,19 +129,20 @@ impl Net {
             bridge: settings.bridge.clone(),
             bridge_mac: bridge_mac(settings.host_addr),
             addr: Ipv4Net::new_assert(settings.host_addr, settings.pool.prefix_len()),
-            routes: settings.peers.iter().map(|peer| (peer.pool.trunc(), peer.via)).collect(),
+            routes: routes(&settings.peers),
             vms: BTreeMap::new(),
             vip: settings.vip.map(VipDesired::released),
         };
-        let nft = timed(Nft::open()).await?.map_err(Error::Observe)?;
+        let nft = Nft::open(nft.to_owned(), settings.vip.is_some()).await;
         let net = Self { settings, handle, connection, nft, desired: Mutex::new(desired) };
         let vms = match net.installed().await {
             Ok(vms) => vms,
             Err(Error::NoBridge(_)) => BTreeMap::new(),
             Err(e) => return Err(e),
         };
-        let vip = net.vip_installed().await?.map(|vip| net.adoptable(vip));
+        let vip = net.vip_installed().await?;
         let mut desired = net.desired.lock().await;
+        let vip = vip.map(|vip| net.adoptable(&desired, vip));
         desired.vms = vms.into_iter().filter(|(addr, _)| net.is_vm_addr(*addr)).collect();
         desired.vip = vip;
         drop(desired);
@@ -144,16 +155,74 @@ impl Net {
     /// # Errors
     /// [`Error::Interface`] and [`Error::Apply`] after having done all that could be done, the others at once.
     pub async fn ensure(&self) -> Result<Changes, Error> {
+        // Whoever takes or releases the address does not wait for a process.
+        let looked = self.nft.look().await;
         let desired = self.desired.lock().await;
-        let mut observed = self.observe(&desired).await?;
-        observed.vip.filter = timed(self.nft.look()).await?.map_err(Error::Observe)?;
+        let observed = self.observe(&desired).await?;
         let (steps, mut conflicts) = plan::plan(&desired, &observed);
-        let applied = self.apply_all(&desired, steps, &mut conflicts).await?;
+        let (filter, steps): (Vec<_>, Vec<_>) = steps.into_iter().partition(Change::is_filter);
+        // Decided with the rest; made without the lock, and not at all if something else is decided meanwhile.
+        let orders: Vec<_> =
+            filter.into_iter().filter_map(|step| self.nft.order(&step).map(|order| (order, step))).collect();
+        let (mut applied, failed) = self.apply_all(&desired, steps, &mut conflicts).await;
+        let of = desired.clone();
+        drop(desired);
+        match looked {
+            Err(error) if orders.is_empty() => conflicts.push(no_second_chance(&of, error.to_string())),
+            Ok(()) | Err(_) => {}
+        }
+        for (order, step) in orders {
+            match self.nft.carry_out(order, filter::PATIENCE).await {
+                Ok(true) => {
+                    info!(%step, "network changed");
+                    applied.push(step);
+                }
+                Ok(false) => {}
+                Err(error) => conflicts.push(no_second_chance(&of, format!("cannot {step}: {error}"))),
+            }
+        }
+        if let Some((_, error)) = failed.into_iter().next() {
+            return Err(error);
+        }
         let lan = |c: &&Conflict| matches!(c, Conflict::InterfaceMissing(_) | Conflict::InterfaceDown(_));
         match conflicts.iter().find(lan) {
             Some(conflict) => Err(Error::Interface(conflict.clone())),
             None => Ok(Changes { applied, conflicts }),
         }
+    }
+
+    /// Whether [`Net::set_peers`] would take `peers`.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`], naming the setting.
+    pub fn check_peers(&self, peers: &[PeerRoute]) -> Result<(), Error> {
+        Settings { peers: peers.to_vec(), ..self.settings.clone() }.check()
+    }
+
+    /// Takes `peers` for the other nodes from now on: the next [`Net::ensure`] makes the routes to their pools, and removes
+    /// those to others. Of the public address, what leads to a node that is no peer any more is given up.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`], naming the setting; nothing is changed then.
+    pub async fn set_peers(&self, peers: &[PeerRoute]) -> Result<(), Error> {
+        self.check_peers(peers)?;
+        let mut desired = self.desired.lock().await;
+        desired.routes = routes(peers);
+        desired.vip = desired.vip.map(|vip| self.adoptable(&desired, vip));
+        Ok(())
+    }
+
+    /// The addresses on the LAN that the kernel has found at `mac`, by its neighbour table. It has an entry for whoever it
+    /// has spoken to lately.
+    ///
+    /// # Errors
+    /// When the kernel's state cannot be read, or there is no LAN interface.
+    pub async fn stations(&self, mac: MacAddr) -> Result<Vec<Ipv4Addr>, Error> {
+        let read = timed(async {
+            let index = netlink::index_of(&self.handle, &self.settings.interface).await?;
+            netlink::stations(&self.handle, index, mac).await
+        });
+        read.await?.map_err(Error::Observe)
     }
 
     /// Directs the packets for `addr` to `mac` from now on, without any ARP.
@@ -210,7 +279,10 @@ impl Net {
         let observed = self.observe(&desired).await?;
         let steps = plan::plan_teardown(&desired, &observed);
         let mut conflicts = Vec::new();
-        self.apply_all(&desired, steps, &mut conflicts).await?;
+        let (_, failed) = self.apply_all(&desired, steps, &mut conflicts).await;
+        if let Some((_, error)) = failed.into_iter().next() {
+            return Err(error);
+        }
         conflicts.into_iter().next().map_or(Ok(()), |conflict| Err(Error::InTheWay(conflict)))
     }
 
@@ -241,18 +313,19 @@ impl Net {
         }
     }
 
-    /// Does the steps, and the later ones if one fails. The public address is not answered for unless every step for
-    /// it succeeded, except those for second chances: they become conflicts, for new connections need none.
+    /// Does the steps, and the later ones if one fails: what was done, and what was not. The public address is not
+    /// answered for unless every step for it succeeded, except those for second chances: they become conflicts, for new
+    /// connections need none.
     async fn apply_all(
         &self,
         desired: &Desired,
         steps: Vec<Change>,
         conflicts: &mut Vec<Conflict>,
-    ) -> Result<Vec<Change>, Error> {
-        let mut failed = None;
+    ) -> (Vec<Change>, Vec<(Change, Error)>) {
+        let mut failed = Vec::new();
         let mut applied = Vec::with_capacity(steps.len());
         for step in steps {
-            if failed.is_some() && matches!(step, Change::Answer(_)) {
+            if !failed.is_empty() && matches!(step, Change::Answer(_)) {
                 continue;
             }
             match self.apply(desired, step.clone()).await {
@@ -261,27 +334,27 @@ impl Net {
                     applied.push(step);
                 }
                 Err(error) if step.is_second_chance() => {
-                    let via = desired.vip.and_then(|vip| vip.second_chance).unwrap_or(Ipv4Addr::UNSPECIFIED);
-                    conflicts.push(Conflict::NoSecondChance { via, reason: error.to_string() });
+                    conflicts.push(no_second_chance(desired, error.to_string()));
                 }
                 Err(e) => {
                     debug!(%step, error = %e, "network not changed");
-                    failed.get_or_insert(e);
+                    failed.push((step, e));
                 }
             }
         }
-        failed.map_or(Ok(applied), Err)
+        (applied, failed)
     }
 
     async fn apply(&self, desired: &Desired, step: Change) -> Result<(), Error> {
-        let done = timed(async {
-            match &step {
-                Change::InstallFilter(spec) => self.nft.install(spec).await,
-                Change::RemoveFilter => self.nft.remove().await,
-                step => netlink::apply(&self.handle, desired, step).await,
+        let done = match self.nft.order(&step) {
+            Some(order) => {
+                let hurry = matches!(step, Change::InstallFilter(_));
+                let limit = if hurry { filter::HASTE } else { filter::PATIENCE };
+                self.nft.carry_out(order, limit).await.map(drop)
             }
-        });
-        match done.await? {
+            None => timed(netlink::apply(&self.handle, desired, &step)).await?,
+        };
+        match done {
             Ok(()) => Ok(()),
             Err(e)
                 if is_missing(&e)
@@ -306,6 +379,18 @@ impl Net {
             Err(source) => Err(Error::Apply { step: Box::new(step), source }),
         }
     }
+}
+
+/// The way to the former owner is not there, or is still there.
+fn no_second_chance(desired: &Desired, reason: String) -> Conflict {
+    match desired.vip.and_then(|vip| vip.second_chance) {
+        Some(via) => Conflict::NoSecondChance { via, reason },
+        None => Conflict::Undone(reason),
+    }
+}
+
+fn routes(peers: &[PeerRoute]) -> BTreeMap<Ipv4Net, Ipv4Addr> {
+    peers.iter().map(|peer| (peer.pool.trunc(), peer.via)).collect()
 }
 
 impl Drop for Net {

@@ -160,6 +160,14 @@ pub(super) async fn neighbours(handle: &Handle, index: u32) -> io::Result<BTreeM
     Ok(entries.iter().filter(|entry| entry.header.ifindex == index).filter_map(neighbour).collect())
 }
 
+/// The addresses that the kernel has found at `mac` on the interface with this number.
+pub(super) async fn stations(handle: &Handle, index: u32, mac: MacAddr) -> io::Result<Vec<Ipv4Addr>> {
+    let entries = handle.neighbours().get().set_address_family(AddressFamily::Inet).execute();
+    let entries: Vec<_> = entries.try_collect().await.map_err(to_io)?;
+    let here = entries.iter().filter(|entry| entry.header.ifindex == index);
+    Ok(here.filter_map(station).filter(|(_, at)| *at == mac).map(|(addr, _)| addr).collect())
+}
+
 /// The number of the interface with this name.
 pub(super) async fn index_of(handle: &Handle, name: &str) -> io::Result<u32> {
     let links: Vec<_> = handle.link().get().match_name(name).execute().try_collect().await.map_err(to_io)?;
@@ -259,6 +267,13 @@ fn neighbour(message: &NeighbourMessage) -> Option<(Ipv4Addr, Neighbour)> {
     if message.header.state != NeighbourState::Permanent {
         return None;
     }
+    let (addr, mac) = station(message)?;
+    let mark = NeighbourAttribute::Protocol(RouteProtocol::Other(ROUTE_PROTOCOL));
+    Some((addr, Neighbour { mac, ours: message.attributes.contains(&mark) }))
+}
+
+/// Which address is at which MAC; none while that is being asked.
+fn station(message: &NeighbourMessage) -> Option<(Ipv4Addr, MacAddr)> {
     let addr = message.attributes.iter().find_map(|attribute| match attribute {
         NeighbourAttribute::Destination(NeighbourAddress::Inet(addr)) => Some(*addr),
         _ => None,
@@ -267,8 +282,7 @@ fn neighbour(message: &NeighbourMessage) -> Option<(Ipv4Addr, Neighbour)> {
         NeighbourAttribute::LinkLayerAddress(octets) => octets.as_slice().try_into().ok().map(MacAddr::new),
         _ => None,
     })?;
-    let mark = NeighbourAttribute::Protocol(RouteProtocol::Other(ROUTE_PROTOCOL));
-    Some((addr, Neighbour { mac, ours: message.attributes.contains(&mark) }))
+    Some((addr, mac))
 }
 
 /// The unicast route in the message, if it is of this table.

@@ -41,8 +41,8 @@ impl Settings {
     /// # Errors
     /// [`Error::Invalid`], naming the setting.
     pub fn check(&self) -> Result<(), Error> {
-        let invalid = |field, message| Err(Error::Invalid { field, message });
-        for (field, name) in [("interface", &self.interface), ("bridge", &self.bridge)] {
+        let invalid = |field: &str, message| Err(Error::Invalid { field: field.to_owned(), message });
+        for (field, name) in [("network.interface", &self.interface), ("network.bridge", &self.bridge)] {
             let letters = name.bytes().all(|b| b.is_ascii_graphic() && b != b'/');
             if name.is_empty() || name.len() > MAX_INTERFACE_NAME || !letters || name == "." || name == ".." {
                 return invalid(
@@ -54,25 +54,29 @@ impl Settings {
             }
         }
         if self.interface == self.bridge {
-            return invalid("bridge", format!("{:?} is the LAN interface", self.bridge));
+            return invalid("network.bridge", format!("{:?} is the LAN interface", self.bridge));
         }
         let Settings { pool, host_addr, .. } = self;
         if pool.prefix_len() > 30 {
-            return invalid("pool", format!("{pool} is too small: /30 is the smallest that holds a VM"));
+            return invalid(
+                "network.pool",
+                format!("{pool} is too small: /30 is the smallest that holds a VM"),
+            );
         }
         if !pool.contains(host_addr) || [pool.network(), pool.broadcast()].contains(host_addr) {
-            return invalid("pool", format!("{host_addr} is not a host address of {pool}"));
+            return invalid("network.pool", format!("{host_addr} is not a host address of {pool}"));
         }
         for (i, peer) in self.peers.iter().enumerate() {
             let before = self.peers.iter().take(i).map(|peer| &peer.pool);
             for other in before.chain([pool]) {
                 if other.contains(&peer.pool.network()) || peer.pool.contains(&other.network()) {
-                    return invalid("peers", format!("the pools {} and {other} overlap", peer.pool));
+                    let field = format!("peers[{i}].pool");
+                    return invalid(&field, format!("the pools {} and {other} overlap", peer.pool));
                 }
             }
             if peer.pool.contains(&peer.via) || pool.contains(&peer.via) {
                 return invalid(
-                    "peers",
+                    &format!("peers[{i}].api"),
                     format!("{} is not an address on the LAN: a pool contains it", peer.via),
                 );
             }
@@ -81,7 +85,7 @@ impl Settings {
     }
 
     fn check_vip(&self, vip: Ipv4Addr) -> Result<(), Error> {
-        let invalid = |message| Err(Error::Invalid { field: "vip", message });
+        let invalid = |message| Err(Error::Invalid { field: "vip.addr".to_owned(), message });
         let unusual = vip.is_unspecified() || vip.is_loopback() || vip.is_multicast() || vip.is_broadcast();
         if unusual || vip.is_link_local() {
             return invalid(format!("{vip} is not an address of one host"));

@@ -5,7 +5,7 @@
 use std::net::Ipv4Addr;
 
 use super::plan::vip::{self, VipDesired, VipRoute};
-use super::{Changes, Conflict, Error, Net, plan};
+use super::{Change, Changes, Conflict, Desired, Error, Net, no_second_chance, plan};
 
 impl Net {
     /// Makes this host's part in the public address what `wanted` says, at once. When it returns without an error, the
@@ -13,24 +13,45 @@ impl Net {
     ///
     /// The filter of a second chance that has ended is removed by the next [`Net::ensure`]: nobody is to wait for that.
     ///
-    /// Without a way for connections that began elsewhere, it goes on: [`Conflict::NoSecondChance`] is in the result.
+    /// Without a way for connections that began elsewhere, it goes on: [`Conflict::NoSecondChance`] is in the result. `nft`
+    /// is waited for at most 300 ms, and not asked again here for what it has refused; [`Net::ensure`] does that.
     ///
     /// Cancelling it leaves some of the steps undone; the next [`Net::ensure`] does them.
     ///
     /// # Errors
     /// [`Error::Vip`] changes nothing. After any other error as much as possible was done, but not what was wanted:
     /// [`Error::InTheWay`] names what of others answers or routes instead, [`Error::Interface`] says that there is no LAN
-    /// to answer on, and the rest is the kernel's. To want [`VipDesired::released`] instead undoes it.
+    /// to answer on, and the rest is the kernel's. To want [`VipDesired::released`] instead undoes it. Without
+    /// [`VipDesired::answer`] only that the kernel answers still is an error; what else failed is a
+    /// [`Conflict::Undone`].
     pub async fn set_vip(&self, wanted: VipDesired) -> Result<Changes, Error> {
-        self.check_vip(&wanted)?;
         let mut desired = self.desired.lock().await;
+        self.check_vip(&desired, &wanted)?;
         desired.vip = Some(wanted);
         let observed = self.observe(&desired).await?;
         let (steps, mut conflicts) = plan::plan_vip(&desired, &observed);
-        let applied = self.apply_all(&desired, steps, &mut conflicts).await?;
+        let mut todo = Vec::with_capacity(steps.len());
+        for step in steps {
+            let refused = match &step {
+                Change::InstallFilter(spec) => self.nft.refused(spec),
+                _ => None,
+            };
+            match refused {
+                Some(reason) => conflicts.push(no_second_chance(&desired, reason)),
+                None => todo.push(step),
+            }
+        }
+        let (applied, failed) = self.apply_all(&desired, todo, &mut conflicts).await;
+        for (step, error) in failed {
+            if wanted.answer || matches!(step, Change::StopAnswering(_)) {
+                return Err(error);
+            }
+            conflicts.push(Conflict::Undone(error.to_string()));
+        }
         let decides = |conflict: &&Conflict| match conflict {
-            Conflict::InterfaceMissing(_) | Conflict::InterfaceDown(_) => wanted.answer,
-            Conflict::ForeignRoute { .. } => true,
+            Conflict::InterfaceMissing(_) | Conflict::InterfaceDown(_) | Conflict::ForeignRoute { .. } => {
+                wanted.answer
+            }
             Conflict::ForeignProxy { .. } => !wanted.answer,
             conflict => conflict.is_about_vip(),
         };
@@ -53,18 +74,18 @@ impl Net {
         Ok(Some(vip::installed(addr, &observed)))
     }
 
-    /// What may stay of an earlier life's part in the public address under the present settings.
-    pub(super) fn adoptable(&self, installed: VipDesired) -> VipDesired {
+    /// What may stay of this host's part in the public address, of an earlier life or with other peers.
+    pub(super) fn adoptable(&self, desired: &Desired, installed: VipDesired) -> VipDesired {
         let checks = [
             installed,
             VipDesired { second_chance: None, ..installed },
             VipDesired { answer: false, ..installed },
         ];
-        let fit = checks.into_iter().find(|vip| self.check_vip(vip).is_ok());
+        let fit = checks.into_iter().find(|vip| self.check_vip(desired, vip).is_ok());
         fit.unwrap_or(VipDesired::released(installed.addr))
     }
 
-    fn check_vip(&self, wanted: &VipDesired) -> Result<(), Error> {
+    fn check_vip(&self, desired: &Desired, wanted: &VipDesired) -> Result<(), Error> {
         let refuse = |message| Err(Error::Vip(message));
         let VipDesired { addr, answer, route, second_chance } = *wanted;
         if self.settings.vip != Some(addr) {
@@ -73,7 +94,7 @@ impl Net {
                 None => "there is none".to_owned(),
             });
         }
-        let is_peer = |lan: Ipv4Addr| self.settings.peers.iter().any(|peer| peer.via == lan);
+        let is_peer = |lan: Ipv4Addr| desired.routes.values().any(|via| *via == lan);
         match route {
             VipRoute::Bridge(vm) if !self.is_vm_addr(vm) => {
                 return Err(Error::NotInPool(vm, self.settings.pool));

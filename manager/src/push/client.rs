@@ -17,8 +17,9 @@ use crate::identity::Token;
 
 /// Answers larger than this are refused.
 const ANSWER_MAX_BYTES: usize = 8 << 20;
-/// Idle connections are kept for this long.
-const IDLE: Duration = Duration::from_secs(30);
+/// Idle connections are kept for this long: less than a manager waits for the next request, or one would be closed as
+/// it is sent.
+pub(crate) const IDLE: Duration = Duration::from_secs(4);
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -97,6 +98,24 @@ impl Client {
         self.addr
     }
 
+    /// The same client, with another limit.
+    #[cfg(test)]
+    pub(crate) const fn set_limit(&mut self, limit: Duration) {
+        self.limit = limit;
+    }
+
+    /// Whether there is any answer to a `GET` of `path`: its status and all that follows are not looked at.
+    ///
+    /// # Errors
+    /// If there is none in time.
+    pub async fn answers(&self, path: &str) -> Result<(), Error> {
+        let exchange = async {
+            let request = self.request(Method::GET, path, Bytes::new())?;
+            self.http.request(request).await.map(drop).map_err(|error| self.transport(&error))
+        };
+        self.limited(exchange).await
+    }
+
     /// `GET`s `path`.
     ///
     /// # Errors
@@ -134,15 +153,7 @@ impl Client {
         body: Bytes,
     ) -> Result<A, Error> {
         let exchange = async {
-            let mut request =
-                hyper::Request::builder().method(method).uri(format!("http://{}{path}", self.addr));
-            if !body.is_empty() {
-                request = request.header(header::CONTENT_TYPE, "application/json");
-            }
-            if let Some(token) = &self.token {
-                request = request.header(header::AUTHORIZATION, token.header());
-            }
-            let request = request.body(Full::new(body)).map_err(|error| self.bad(error.to_string()))?;
+            let request = self.request(method, path, body)?;
             let response = self.http.request(request).await.map_err(|error| self.transport(&error))?;
             let status = response.status();
             let body = Limited::new(response.into_body(), ANSWER_MAX_BYTES).collect().await;
@@ -153,6 +164,21 @@ impl Client {
                 Err(self.refused(status, &body))
             }
         };
+        self.limited(exchange).await
+    }
+
+    fn request(&self, method: Method, path: &str, body: Bytes) -> Result<hyper::Request<Full<Bytes>>, Error> {
+        let mut request = hyper::Request::builder().method(method).uri(format!("http://{}{path}", self.addr));
+        if !body.is_empty() {
+            request = request.header(header::CONTENT_TYPE, "application/json");
+        }
+        if let Some(token) = &self.token {
+            request = request.header(header::AUTHORIZATION, token.header());
+        }
+        request.body(Full::new(body)).map_err(|error| self.bad(error.to_string()))
+    }
+
+    async fn limited<A>(&self, exchange: impl Future<Output = Result<A, Error>>) -> Result<A, Error> {
         let timeout = Error::Timeout { addr: self.addr, limit: self.limit };
         tokio::time::timeout(self.limit, exchange).await.unwrap_or(Err(timeout))
     }

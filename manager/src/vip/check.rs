@@ -13,13 +13,17 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::kernel::Work;
 use super::{Checks, Handle, LbStatus};
+use crate::driver;
 
 /// Checks that may be under way.
 const OPEN: usize = 16;
+
+/// A load balancer that answers no check for this long is replaced, whatever its heartbeat says.
+const GIVE_UP: Duration = Duration::from_secs(5);
 
 /// What the checks say.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,10 +57,36 @@ impl Judge {
             Err(_) if self.answered.is_some_and(|last| last > number) => None,
             Err(failure) => {
                 self.failed.insert(number);
+                if self.failed.len() > limit as usize {
+                    self.failed.pop_first();
+                }
                 let enough = failure.is_conclusive || self.failed.len() >= limit as usize;
                 enough.then_some(Verdict::Broken(failure.words))
             }
         }
+    }
+}
+
+/// How long one life of a load balancer has been broken by its checks. Pure.
+#[derive(Debug, Default)]
+struct Broken {
+    since: Option<Instant>,
+    said: bool,
+}
+
+impl Broken {
+    /// Why it must be replaced, once: its heartbeat goes on, and still it serves nobody.
+    fn for_too_long(&mut self, now: Instant, verdict: &Verdict) -> Option<String> {
+        let Verdict::Broken(why) = verdict else {
+            *self = Self::default();
+            return None;
+        };
+        let since = *self.since.get_or_insert(now);
+        if self.said || now.duration_since(since) < GIVE_UP {
+            return None;
+        }
+        self.said = true;
+        Some(format!("serves nobody for {} s: {why}", GIVE_UP.as_secs()))
     }
 }
 
@@ -74,16 +104,18 @@ pub(super) struct Checked {
     pub(super) port: u16,
     pub(super) lb: watch::Receiver<LbStatus>,
     pub(super) kernel: watch::Receiver<Work>,
+    pub(super) driver: driver::Handle,
 }
 
 /// Checks until the loop is gone.
 pub(super) async fn run(checked: Checked, vip: Handle) {
-    let Checked { checks, vip: address, port, mut lb, kernel } = checked;
+    let Checked { checks, vip: address, port, mut lb, kernel, driver } = checked;
     let mut due = interval(checks.interval);
     // After a pause there is nothing to catch up with.
     due.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut open: JoinSet<(LbTarget, u64, Result<(), Failure>)> = JoinSet::new();
     let (mut judge, mut judged) = (Judge::default(), None);
+    let mut broken = Broken::default();
     let mut number = 0;
     loop {
         tokio::select! {
@@ -92,6 +124,7 @@ pub(super) async fn run(checked: Checked, vip: Handle) {
                 let target = lb.borrow_and_update().target.clone();
                 if judged != target {
                     (judge, judged) = (Judge::default(), target.clone());
+                    broken = Broken::default();
                 }
                 let Some(target) = target.filter(|_| open.len() < OPEN) else { continue };
                 number += 1;
@@ -105,6 +138,9 @@ pub(super) async fn run(checked: Checked, vip: Handle) {
                 if judged.as_ref() == Some(&target)
                     && let Some(verdict) = judge.take(number, outcome, checks.failures)
                 {
+                    if let Some(why) = broken.for_too_long(Instant::now(), &verdict) {
+                        driver.lb_mute(target.id.clone(), target.incarnation, why).await;
+                    }
                     vip.checked(target, verdict).await;
                 }
             }

@@ -3,11 +3,22 @@
 use std::sync::Arc;
 
 use http::Method;
-use manager_core::vip::{Action, Event, Outcome, Record, Station};
+use manager_core::vip::{Action, Event, Outcome, Record};
 use tracing::{debug, warn};
-use wire::{VipNomination, VipNominationAnswer, VipReport};
+use wire::{VipNomination, VipNominationAnswer};
 
 use super::Driver;
+use crate::push::client::Client;
+
+/// Whether anything speaks HTTP where `node`'s manager should be. Whoever can redirect the LAN's traffic can answer, so
+/// nothing is asked for, nothing of the answer is believed, and no token is shown: see [`super::Peer::new`].
+async fn is_there(probe: &Client, node: &str) -> bool {
+    let answer = probe.answers("/healthz").await;
+    if let Err(error) = &answer {
+        debug!(node, %error, "a silent peer does not answer");
+    }
+    answer.is_ok()
+}
 
 impl Driver {
     pub(super) fn execute(&mut self, action: Action) {
@@ -51,28 +62,21 @@ impl Driver {
         let Some(peer) = self.parts.peers.get(&node) else { return };
         let (client, handle) = (peer.probe.clone(), self.handle.clone());
         tokio::spawn(async move {
-            let answer = client.get::<VipReport>("/v1/vip/report").await;
-            let reachable = match answer {
-                Ok(report) => {
-                    handle.event(Event::Report { node, report }).await;
-                    true
-                }
-                // Whoever refuses is there, too.
-                Err(error) => {
-                    debug!(node, %error, "a silent peer does not answer");
-                    error.status().is_some()
-                }
-            };
+            let reachable = is_there(&client, &node).await;
             handle.event(Event::PeerProbed { round, reachable }).await;
         });
     }
 
     fn probe_address(&self, round: u64) {
         let (announcer, handle) = (Arc::clone(&self.parts.announcer), self.handle.clone());
+        let stations = self.stations();
         tokio::spawn(async move {
             match announcer.probe().await {
                 Ok(answer) => {
-                    let answer = answer.map(|mac| Station { mac: super::mac(mac), node: None });
+                    let answer = match answer {
+                        Some(mac) => Some(stations.at(mac).await),
+                        None => None,
+                    };
                     handle.event(Event::AddressProbed { round, answer }).await;
                 }
                 // What could not be asked was not answered: the machine asks again by itself.
@@ -100,3 +104,6 @@ impl Driver {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,13 +1,14 @@
 //! How everybody else speaks to the loop.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use manager_core::core::LbTarget;
 use manager_core::vip::{Event, Handed, HandoverError};
 use tokio::sync::{mpsc, oneshot};
-use wire::{VipNomination, VipNominationAnswer, VipReport, VipStatus};
+use wire::{VipNomination, VipNominationAnswer, VipStatus};
 
-use super::{Message, check};
+use super::{Message, Peer, check};
 
 /// A handover to the last of several peers takes several nominations.
 const HANDOVER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -64,12 +65,12 @@ impl Handle {
         Ok(self.ask(HANDOVER_TIMEOUT, Message::Leave).await??)
     }
 
-    /// What this node says in its beats.
+    /// The other managers are these from now on.
     ///
     /// # Errors
-    /// If the loop does not answer.
-    pub async fn report(&self) -> Result<VipReport, RequestError> {
-        self.ask(ANSWER_TIMEOUT, Message::Report).await
+    /// If the loop does not answer; it may still take them.
+    pub async fn set_peers(&self, peers: BTreeMap<String, Peer>) -> Result<(), RequestError> {
+        self.ask(ANSWER_TIMEOUT, |reply| Message::Peers(peers, reply)).await
     }
 
     /// The address as this node sees it.

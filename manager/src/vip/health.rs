@@ -2,8 +2,8 @@
 
 use manager_core::core::LbTarget;
 
-use super::LbStatus;
 use super::check::Verdict;
+use super::{Fitness, LbStatus};
 
 /// Both opinions, and what was made of them last.
 #[derive(Debug, Default)]
@@ -38,15 +38,13 @@ impl Health {
         true
     }
 
-    /// Whether it is fit, and why, if that is not what was said last. Nothing is said before both have spoken: a manager
-    /// that has just started does not know yet.
+    /// Whether it is fit, and why, if that is not what was said last. One of both is enough to say that it is not. Until
+    /// both know, what was said last holds: a manager that has just started does not know yet.
     pub(super) fn changed(&mut self) -> Option<(bool, String)> {
-        let now = match (&self.status, &self.verdict) {
-            (LbStatus { healthy: false, reason, .. }, _) if reason.is_empty() => return None,
-            (LbStatus { healthy: false, reason, .. }, _) => (false, reason.clone()),
-            (_, None) => return None,
-            (_, Some(Verdict::Broken(why))) => (false, why.clone()),
-            (LbStatus { reason, .. }, Some(Verdict::Fit)) => (true, reason.clone()),
+        let now = match (&self.status.fitness, &self.verdict) {
+            (Fitness::Unfit(why), _) | (_, Some(Verdict::Broken(why))) => (false, why.clone()),
+            (Fitness::Unknown, _) | (_, None) => return None,
+            (Fitness::Fit, Some(Verdict::Fit)) => (true, "it answers".to_owned()),
         };
         if self.told.as_ref() == Some(&now) {
             return None;

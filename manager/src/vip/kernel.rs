@@ -2,16 +2,15 @@
 //!
 //! One task does it, in order, from the latest view: a late change can never undo a newer one.
 
-use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use manager_core::vip::{Event, Route};
+use manager_core::vip::{Adopted, Event, Route};
 use tokio::sync::watch;
 use tracing::warn;
 
-use super::{Handle, VipNet};
+use super::{Handle, Lans, VipNet};
 use crate::net::{Net, VipDesired, VipRoute};
 
 /// Between two tries of what the kernel refused.
@@ -24,12 +23,14 @@ pub(super) struct Work {
     pub(super) net: VipNet,
     /// Where the own load balancer is, or was last.
     pub(super) lb: Option<Ipv4Addr>,
+    /// Where the peers are.
+    pub(super) lans: Lans,
 }
 
 impl Work {
     /// The same in the words of the network.
-    fn desired(&self, addr: Ipv4Addr, peers: &BTreeMap<String, Ipv4Addr>) -> Result<VipDesired, String> {
-        let lan = |node: &String| peers.get(node).copied().ok_or_else(|| format!("{node} is no peer"));
+    fn desired(&self, addr: Ipv4Addr) -> Result<VipDesired, String> {
+        let lan = |node: &String| self.lans.get(node).copied().ok_or_else(|| format!("{node} is no peer"));
         let route = match &self.net.route {
             Route::None => VipRoute::None,
             Route::Via(node) => VipRoute::Via(lan(node)?),
@@ -44,19 +45,25 @@ impl Work {
     }
 }
 
+/// What an earlier life left in the kernel, in the words of the machine. What leads to a node that is no peer any more is
+/// left out.
+pub(super) fn adopted(found: &VipDesired, lans: &Lans) -> Adopted {
+    let node = |lan: Ipv4Addr| lans.iter().find(|(_, at)| **at == lan).map(|(node, _)| node.clone());
+    let route = match found.route {
+        VipRoute::None => Route::None,
+        VipRoute::Bridge(_) => Route::OwnLb,
+        VipRoute::Via(lan) => node(lan).map_or(Route::None, Route::Via),
+    };
+    Adopted { answer: found.answer, route, second_chance: found.second_chance.and_then(node) }
+}
+
 /// Follows `work` until the loop is gone.
-pub(super) async fn run(
-    net: Arc<Net>,
-    addr: Ipv4Addr,
-    peers: BTreeMap<String, Ipv4Addr>,
-    mut work: watch::Receiver<Work>,
-    vip: Handle,
-) {
+pub(super) async fn run(net: Arc<Net>, addr: Ipv4Addr, mut work: watch::Receiver<Work>, vip: Handle) {
     let mut failed = false;
     loop {
         let now = work.borrow_and_update().clone();
         let revision = now.net.revision;
-        let outcome = match now.desired(addr, &peers) {
+        let outcome = match now.desired(addr) {
             Ok(desired) => net.set_vip(desired).await.map_err(|error| error.to_string()),
             Err(error) => Err(error),
         };

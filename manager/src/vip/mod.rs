@@ -6,9 +6,14 @@
 
 mod check;
 mod effects;
+#[cfg(test)]
+pub(crate) mod fake;
 mod handle;
 mod health;
 mod kernel;
+mod noise;
+mod nomination;
+mod stations;
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -18,9 +23,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use manager_core::Time;
 use manager_core::core::LbTarget;
-use manager_core::vip::{
-    Action, Event, Handed, HandoverError, Outcome, Record, Station, Timing, Vip, VipNet,
-};
+use manager_core::vip::{Action, Event, Handed, HandoverError, Outcome, Record, Timing, Vip, VipNet};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -30,6 +33,7 @@ use wire::{VipNomination, VipNominationAnswer, VipReport, VipState, VipStatus};
 
 pub use self::handle::{Handle, RequestError};
 use self::health::Health;
+use self::stations::Stations;
 use crate::cluster;
 use crate::disk::Disk;
 use crate::driver;
@@ -42,6 +46,10 @@ use crate::push::client::Client;
 /// Messages that may wait for the loop; each is handled in microseconds.
 const QUEUE: usize = 256;
 
+/// For how long what this node says of itself holds. The machine wants a step every 100 ms; a loop that stands for longer
+/// than this must not be heard as if it ran.
+const REPORT_LIFETIME: Duration = Duration::from_secs(1);
+
 /// How long a peer's manager may take to answer a probe: well below the machine's own patience.
 const PROBE_TIMEOUT: Duration = Duration::from_millis(150);
 
@@ -50,10 +58,20 @@ const PROBE_TIMEOUT: Duration = Duration::from_millis(150);
 pub struct LbStatus {
     /// The one to send traffic to; none while there is none to talk to.
     pub target: Option<LbTarget>,
-    /// Whether it has been heard in time, has an upstream set, and its program runs.
-    pub healthy: bool,
-    /// Why not, or that it is.
-    pub reason: String,
+    /// What its manager makes of its process, its heartbeat, its program and its upstream set.
+    pub fitness: Fitness,
+}
+
+/// Whether a load balancer can have the public address.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Fitness {
+    /// Too little is known: this manager has just started, or the load balancer has.
+    #[default]
+    Unknown,
+    /// It can.
+    Fit,
+    /// It cannot, and why.
+    Unfit(String),
 }
 
 /// Another manager.
@@ -70,8 +88,10 @@ pub struct Peer {
 impl Peer {
     /// A peer whose API is at `api`.
     pub fn new(api: std::net::SocketAddrV4, token: &crate::identity::Token, timing: &Timing) -> Self {
-        let client = |limit| Client::new(api.into(), Some(token.clone()), limit);
-        Self { lan: *api.ip(), nominate: client(timing.nominate), probe: client(PROBE_TIMEOUT) }
+        // The machine has a shorter patience of its own, and a longer one with a nominee that is heard at work.
+        let nominate = Client::new(api.into(), Some(token.clone()), timing.effect + PROBE_TIMEOUT);
+        // A probe asks who is there, so it may reach somebody else: he must not get the token.
+        Self { lan: *api.ip(), nominate, probe: Client::new(api.into(), None, PROBE_TIMEOUT) }
     }
 }
 
@@ -130,13 +150,16 @@ pub struct Parts {
 
 type Reply<T> = oneshot::Sender<T>;
 
+/// The peers' addresses on the LAN.
+type Lans = BTreeMap<String, Ipv4Addr>;
+
 enum Message {
     Event(Event),
     Checked { target: LbTarget, verdict: check::Verdict },
     Nominated(String, VipNomination, Reply<VipNominationAnswer>),
     Handover(Option<String>, Reply<Result<Handed, HandoverError>>),
     Leave(Reply<Result<Handed, HandoverError>>),
-    Report(Reply<VipReport>),
+    Peers(BTreeMap<String, Peer>, Reply<()>),
     Status(Reply<VipStatus>),
 }
 
@@ -156,6 +179,8 @@ pub struct Driver {
     kernel: watch::Sender<kernel::Work>,
     moves: bool,
     last_malformed: Option<String>,
+    /// Where the peers are on the LAN.
+    lans: watch::Sender<Lans>,
     tasks: Vec<AbortOnDropHandle<()>>,
 }
 
@@ -163,13 +188,16 @@ pub struct Driver {
 pub fn new(parts: Parts) -> (Driver, Handle) {
     let (sender, messages) = mpsc::channel(QUEUE);
     let handle = Handle::new(sender);
-    let vip = Vip::new(Time::default(), parts.config.clone(), parts.record.clone(), parts.adopted.answer);
+    let lans = lans(&parts.peers);
+    let adopted = kernel::adopted(&parts.adopted, &lans);
+    let vip = Vip::new(Time::default(), parts.config.clone(), parts.record.clone(), adopted);
     let bridge = match parts.adopted.route {
         VipRoute::Bridge(addr) => Some(addr),
         VipRoute::Via(_) | VipRoute::None => None,
     };
-    let work = kernel::Work { net: vip.desired().clone(), lb: bridge };
+    let work = kernel::Work { net: vip.desired().clone(), lb: bridge, lans };
     let driver = Driver {
+        lans: watch::Sender::new(work.lans.clone()),
         vip,
         started: Instant::now(),
         messages,
@@ -199,10 +227,6 @@ impl Driver {
                 () = stop.cancelled() => return,
                 Some(message) = self.messages.recv() => self.take(message, &mut actions),
                 beat = self.parts.incoming.recv() => self.beat(&beat, &mut actions),
-                Some(seen) = self.parts.seen.recv() => {
-                    let station = Station { mac: mac(seen.mac), node: None };
-                    self.feed(Event::ArpSeen { station, announcement: seen.announcement }, &mut actions);
-                }
                 Ok(()) = self.parts.lb.changed() => {
                     let status = self.parts.lb.borrow_and_update().clone();
                     self.health.manager_says(&status);
@@ -222,17 +246,22 @@ impl Driver {
 
     fn start(&mut self) {
         let (net, handle) = (Arc::clone(&self.parts.net), self.handle.clone());
-        let lans = self.parts.peers.iter().map(|(node, peer)| (node.clone(), peer.lan)).collect();
-        let kernel = kernel::run(net, self.parts.config.addr, lans, self.kernel.subscribe(), handle);
+        let kernel = kernel::run(net, self.parts.config.addr, self.kernel.subscribe(), handle);
+        // What others say of the address goes through a task that finds out who they are.
+        let (_, nobody) = mpsc::channel(1);
+        let seen = std::mem::replace(&mut self.parts.seen, nobody);
+        let stations = stations::run(self.stations(), seen, self.handle.clone());
         let checked = check::Checked {
             checks: self.parts.checks,
             vip: self.parts.config.addr,
             port: self.parts.lb_port,
             lb: self.parts.lb.clone(),
             kernel: self.kernel.subscribe(),
+            driver: self.parts.driver.clone(),
         };
         let check = check::run(checked, self.handle.clone());
-        self.tasks = [tokio::spawn(kernel), tokio::spawn(check)].map(AbortOnDropHandle::new).into();
+        let tasks = [tokio::spawn(kernel), tokio::spawn(check), tokio::spawn(stations)];
+        self.tasks = tasks.map(AbortOnDropHandle::new).into();
         self.health.manager_says(&self.parts.lb.borrow_and_update().clone());
     }
 
@@ -254,7 +283,15 @@ impl Driver {
             }
             // Who has given up waiting must not be surprised later.
             Message::Nominated(_, _, reply) if reply.is_closed() => {}
-            Message::Nominated(from, VipNomination { epoch, drain }, reply) => {
+            Message::Nominated(from, nomination, reply) => {
+                let highest = self.vip.report().ballot.map_or(0, |ballot| ballot.epoch);
+                if let Some(reason) = nomination::far_fetched(&nomination, highest) {
+                    self.note(&format!("refuses a nomination by {from}: {reason}"));
+                    let outcome = Outcome::Refused { reason, highest };
+                    let _ = reply.send(nomination::answer(outcome, highest));
+                    return;
+                }
+                let VipNomination { epoch, drain } = nomination;
                 let id = self.next_question();
                 self.nominations.insert(id, reply);
                 self.feed(Event::Nominated { id, from, epoch, drain }, out);
@@ -270,9 +307,28 @@ impl Driver {
                 self.handovers.insert(id, reply);
                 self.feed(Event::Leave { id }, out);
             }
-            Message::Report(reply) => drop(reply.send(self.vip.report())),
+            Message::Peers(peers, done) => {
+                self.set_peers(peers, out);
+                let _ = done.send(());
+            }
             Message::Status(reply) => drop(reply.send(self.vip.status())),
         }
+    }
+
+    /// Takes `peers` for the other managers from now on. Connections to those that stay are kept.
+    fn set_peers(&mut self, peers: BTreeMap<String, Peer>, out: &mut Vec<Action>) {
+        let mut before = std::mem::replace(&mut self.parts.peers, peers);
+        for (node, peer) in &mut self.parts.peers {
+            if let Some(known) = before.remove(node).filter(|known| known.probe.addr() == peer.probe.addr()) {
+                *peer = known;
+            }
+        }
+        self.lans.send_replace(lans(&self.parts.peers));
+        self.feed(Event::Peers(self.parts.peers.keys().cloned().collect()), out);
+    }
+
+    fn stations(&self) -> Stations {
+        Stations { net: Arc::clone(&self.parts.net), lans: self.lans.subscribe() }
     }
 
     const fn next_question(&mut self) -> u64 {
@@ -281,6 +337,10 @@ impl Driver {
     }
 
     fn beat(&mut self, beat: &cluster::Beat, out: &mut Vec<Action>) {
+        // It joins or leaves at this moment, and the socket knows it a moment earlier or later.
+        if !self.parts.peers.contains_key(&beat.node) {
+            return;
+        }
         match serde_json::from_slice::<VipReport>(&beat.payload) {
             Ok(report) => self.feed(Event::Report { node: beat.node.clone(), report }, out),
             Err(error) => {
@@ -302,6 +362,7 @@ impl Driver {
 
     /// Compares what others were told last with what is so now.
     async fn tell_others(&mut self) {
+        self.parts.beats.renew(REPORT_LIFETIME);
         let report = self.vip.report();
         if self.told.as_ref() != Some(&report) {
             self.say(&report);
@@ -312,37 +373,22 @@ impl Driver {
         self.kernel.send_if_modified(|work| {
             // While a load balancer is replaced, the way stays where it led.
             let lb = lb.or(work.lb);
-            if work.net == *net && work.lb == lb {
+            if work.net == *net && work.lb == lb && work.lans == *self.lans.borrow() {
                 return false;
             }
-            *work = kernel::Work { net: net.clone(), lb };
+            *work = kernel::Work { net: net.clone(), lb, lans: self.lans.borrow().clone() };
             true
         });
-        let moves = self.would_move();
+        let moves = self.vip.would_hand_over();
         if moves != self.moves {
             self.moves = moves;
             self.parts.driver.lb_moves(moves).await;
         }
     }
 
-    /// Whether the address leaves this node when its load balancer dies: then the next one is built elsewhere.
-    fn would_move(&self) -> bool {
-        match self.vip.state() {
-            VipState::Releasing => true,
-            VipState::Active => {
-                let silence = self.parts.config.timing.silence.as_millis();
-                self.vip.status().peers.iter().any(|peer| {
-                    peer.heard_ms_ago.is_some_and(|ago| u128::from(ago) < silence)
-                        && peer.report.as_ref().is_some_and(|report| report.eligible)
-                })
-            }
-            VipState::Standby | VipState::Claiming | VipState::HoldDown => false,
-        }
-    }
-
     fn say(&self, report: &VipReport) {
         let said = serde_json::to_vec(report).map(Bytes::from);
-        match said.map(|payload| self.parts.beats.set(payload)) {
+        match said.map(|payload| self.parts.beats.set(payload, REPORT_LIFETIME)) {
             Ok(Ok(())) => {}
             Ok(Err(error)) => warn!(%error, "cannot say what this node has to do with the address"),
             Err(error) => warn!(%error, "cannot say what this node has to do with the address"),
@@ -352,15 +398,7 @@ impl Driver {
     fn answer_nomination(&mut self, id: u64, outcome: Outcome) {
         let Some(reply) = self.nominations.remove(&id) else { return };
         let highest = self.vip.report().ballot.map_or(0, |ballot| ballot.epoch);
-        let _ = reply.send(match outcome {
-            Outcome::Accepted => VipNominationAnswer { accepted: true, reason: None, highest },
-            Outcome::Refused { reason, highest } => {
-                VipNominationAnswer { accepted: false, reason: Some(reason), highest }
-            }
-            Outcome::Failed { reason } => {
-                VipNominationAnswer { accepted: false, reason: Some(reason), highest }
-            }
-        });
+        let _ = reply.send(nomination::answer(outcome, highest));
     }
 
     fn log(&self, from: VipState, to: VipState, reason: &str) {
@@ -371,10 +409,10 @@ impl Driver {
 
     fn note(&self, text: &str) {
         info!(reason = text, "public address");
-        self.parts.journal.write("vip", text);
+        self.parts.journal.write_rationed(std::time::Instant::now(), &noise::kind(text), "vip", text);
     }
 }
 
-const fn mac(mac: crate::net::MacAddr) -> manager_core::vip::Mac {
-    manager_core::vip::Mac(mac.octets())
+fn lans(peers: &BTreeMap<String, Peer>) -> Lans {
+    peers.iter().map(|(node, peer)| (node.clone(), peer.lan)).collect()
 }

@@ -5,3 +5,4 @@ mod libvirtd;
 mod net;
 mod net_lan;
 mod net_vip;
+mod reload;

@@ -126,6 +126,37 @@ fn a_vms_neighbour_entry_is_permanent_and_follows_its_incarnation() {
 }
 
 #[test]
+fn peers_come_and_go_while_it_runs() {
+    in_namespace(async || {
+        let net = net(settings()).await;
+        net.ensure().await.unwrap();
+        let routes = || ip("-4 route show proto 0x50");
+
+        // One leaves, one joins, one moves to another host.
+        let peers = [peer("10.77.13.0/24", "10.77.0.33"), peer("10.77.14.0/24", "10.77.0.14")];
+        net.set_peers(&peers).await.unwrap();
+        net.ensure().await.unwrap();
+        let now = routes();
+        assert!(now.contains("10.77.13.0/24 via 10.77.0.33"), "{now}");
+        assert!(now.contains("10.77.14.0/24 via 10.77.0.14"), "{now}");
+        assert!(!now.contains("10.77.12.0/24") && !now.contains("10.77.0.13"), "{now}");
+        assert_eq!(net.ensure().await.unwrap().applied, []);
+
+        for (bad, field) in [
+            (peer("10.77.11.128/25", "10.77.0.15"), "peers[1].pool"),
+            (peer("10.77.15.0/24", "10.77.15.1"), "peers[1].api"),
+        ] {
+            let error = net.set_peers(&[peers[0], bad]).await.unwrap_err();
+            assert!(matches!(&error, Error::Invalid { field: at, .. } if at == field), "{error}");
+            assert_eq!(net.ensure().await.unwrap().applied, [], "nothing is half-taken");
+        }
+        net.set_peers(&[]).await.unwrap();
+        net.ensure().await.unwrap();
+        assert_eq!(routes(), "");
+    });
+}
+
+#[test]
 fn a_restarted_manager_takes_over_and_a_changed_configuration_converges() {
     in_namespace(async || {
         let before = net(settings()).await;

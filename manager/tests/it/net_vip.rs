@@ -2,10 +2,12 @@
 //! its own.
 
 use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use manager::net::announce::{ArpSeen, ProbeError};
-use manager::net::{Change, Conflict, Error, FILTER_TABLE, Net, VipDesired, VipRoute};
+use manager::net::{Change, Conflict, Error, FILTER_TABLE, Net, PeerRoute, VipDesired, VipRoute};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -91,6 +93,7 @@ fn a_connection_keeps_its_load_balancer_when_the_address_moves() {
     assert_eq!(number, 11);
     let stream = client.echo(stream, 1000).expect("before the move");
     let (idle, _) = client.connect();
+    let (ends, _) = client.connect();
     let (lost, _) = client.connect();
     let (announcer, _seen) = b.announcer();
 
@@ -102,6 +105,7 @@ fn a_connection_keeps_its_load_balancer_when_the_address_moves() {
 
     let stream = client.echo(stream, 1 << 20).expect("through the new owner, byte for byte");
     let idle = client.echo(idle, 10).expect("one that was idle");
+    assert_eq!(client.end(ends).expect("one whose first packet here is its last"), 0);
     for _ in 0..20 {
         assert_eq!(client.ask(PATIENCE), Some(12), "new connections begin at the new owner");
     }
@@ -184,6 +188,97 @@ fn a_restart_finds_it_and_changes_nothing() {
     assert_eq!(ensure(&a), [], "what is not there is not looked for again");
 }
 
+/// A program in `nft`'s place that does what it is told.
+struct FakeNft(tempfile::TempDir);
+
+impl FakeNft {
+    fn new() -> Self {
+        let fake = Self(tempfile::tempdir().unwrap());
+        let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fake-nft");
+        std::os::unix::fs::symlink(program, fake.path("nft")).unwrap();
+        fake
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn behave(&self, behaviour: &str) {
+        std::fs::write(self.path("new"), behaviour).unwrap();
+        std::fs::rename(self.path("new"), self.path("behaviour")).unwrap();
+    }
+}
+
+#[test]
+fn an_nft_that_fails_keeps_nothing_else_from_being_done() {
+    let Some((_lan, client, mut a, b)) = lan() else { return };
+    let nft = FakeNft::new();
+    nft.behave("echo 'Error: no' >&2; exit 1");
+    a.restart_with(&nft.path("nft"));
+    let wanted = VipDesired { second_chance: Some(b.lan_addr()), ..a.owner() };
+    let refused = |conflicts: &[Conflict]| {
+        let said = |conflict: &Conflict| matches!(conflict, Conflict::NoSecondChance { reason, .. } if reason.contains("nft: Error: no"));
+        assert!(conflicts.len() == 1 && said(&conflicts[0]), "{conflicts:?}");
+    };
+    let set =
+        |wanted| a.with(move |net: Arc<Net>| async move { net.set_vip(wanted).await }).expect("set_vip");
+    let ensure = || a.with(|net| async move { net.ensure().await }).expect("ensure");
+    refused(&set(VipDesired { answer: false, ..wanted }).conflicts);
+    refused(&set(wanted).conflicts);
+    assert_eq!(client.ask(PATIENCE), Some(11));
+    a.namespace.ip(&format!("route delete {VIP}/32"));
+    let changes = ensure();
+    assert!(matches!(changes.applied[..], [Change::SetBridgeRoute(..)]), "{changes:?}");
+    refused(&changes.conflicts);
+    assert_eq!(client.ask(PATIENCE), Some(11));
+    set(a.owner());
+    assert!(matches!(&ensure().conflicts[..], [Conflict::Undone(_)]));
+
+    nft.behave(r#"exec nft "$@""#);
+    assert_eq!(ensure().conflicts, []);
+    assert_eq!(set(wanted).conflicts, []);
+    assert_eq!(ensure().applied, []);
+}
+
+#[test]
+fn nobody_waits_for_a_look_at_the_filter_or_for_its_repair() {
+    let Some((_lan, client, mut a, b)) = lan() else { return };
+    let nft = FakeNft::new();
+    nft.behave(r#"exec nft "$@""#);
+    a.restart_with(&nft.path("nft"));
+    let wanted = VipDesired { second_chance: Some(b.lan_addr()), ..a.owner() };
+    a.set_vip(wanted);
+    ensure(&a);
+    for hanging in ["list", "-f"] {
+        a.set_vip(wanted);
+        a.namespace.command("nft", &format!("delete table ip {FILTER_TABLE}"));
+        let (hangs, go) = (nft.path("hangs"), nft.path("go"));
+        nft.behave(&format!(
+            r#"case "$*" in *{hanging}*) touch "$here/hangs"; until [ -e "$here/go" ]; do sleep 0.01; done;; esac
+            exec nft "$@""#
+        ));
+        let (tell, told) = std::sync::mpsc::channel();
+        a.with(|net| async move {
+            tokio::spawn(async move { tell.send(net.ensure().await) });
+        });
+        wait_for("nft to hang", || hangs.exists().then_some(()));
+        a.set_vip(VipDesired { answer: false, ..a.owner() });
+        a.set_vip(a.owner());
+        assert_eq!(client.ask(PATIENCE), Some(11));
+        assert!(told.try_recv().is_err(), "{hanging}: the repair does not hang");
+        std::fs::write(&go, "").unwrap();
+        told.recv_timeout(PATIENCE).expect("an end").expect("ensure");
+        nft.behave(r#"exec nft "$@""#);
+        for file in [hangs, go] {
+            std::fs::remove_file(file).unwrap();
+        }
+        ensure(&a);
+        assert_eq!(ensure(&a), [], "{hanging}: no filter is wanted, none is there");
+        let tables = a.namespace.command("nft", "list tables");
+        assert!(!tables.contains(FILTER_TABLE), "{hanging}: {tables}");
+    }
+}
+
 #[test]
 fn teardown_leaves_nothing_of_it() {
     let Some((_lan, _client, a, b)) = lan() else { return };
@@ -204,7 +299,7 @@ fn teardown_leaves_nothing_of_it() {
 #[test]
 fn others_who_answer_or_route_are_named() {
     let Some((_lan, _client, a, b)) = lan() else { return };
-    let set = |wanted| a.with(move |net: std::sync::Arc<Net>| async move { net.set_vip(wanted).await });
+    let set = |wanted| a.with(move |net: Arc<Net>| async move { net.set_vip(wanted).await });
     a.namespace.ip(&format!("neigh add proxy {VIP} dev lan0"));
     let refused = set(VipDesired::released(VIP));
     assert!(matches!(refused, Err(Error::InTheWay(Conflict::ForeignProxy { .. }))), "{refused:?}");
@@ -222,6 +317,21 @@ fn others_who_answer_or_route_are_named() {
     assert!(matches!(refused, Err(Error::InTheWay(Conflict::ForeignRoute { .. }))), "{refused:?}");
     assert!(!a.installed().answer && a.namespace.ip(&format!("route show {VIP}")).contains("via 10.77.0.12"));
     a.namespace.ip(&format!("route delete {VIP}/32"));
+
+    // To be silent needs no route.
+    a.set_vip(a.owner());
+    a.namespace.ip(&format!("route replace {VIP}/32 via 10.77.0.12"));
+    set(VipDesired { answer: false, ..a.owner() }).expect("it is withdrawn");
+    assert!(!a.installed().answer);
+    a.namespace.ip(&format!("route delete {VIP}/32"));
+    a.set_vip(a.owner());
+    a.namespace.ip("addr flush dev lan0");
+    let changes = set(VipDesired { answer: false, route: VipRoute::Via(b.lan_addr()), ..a.owner() });
+    let changes = changes.expect("it is withdrawn");
+    assert!(matches!(&changes.conflicts[..], [Conflict::Undone(_)]), "{changes:?}");
+    assert!(!a.installed().answer);
+    a.namespace.ip("addr add 10.77.0.11/24 dev lan0");
+    set(VipDesired::released(VIP)).expect("nothing is in the way any more");
 
     a.namespace.ip("link set lan0 down");
     let refused = set(a.owner());
@@ -247,9 +357,9 @@ fn others_who_answer_or_route_are_named() {
 fn a_probe_finds_the_owner_even_if_all_its_processes_stand_still() {
     let Some((_lan, client, a, b)) = lan() else { return };
     let (prober, mut seen) = b.announcer();
-    let prober = std::sync::Arc::new(prober);
+    let prober = Arc::new(prober);
     let probe = || {
-        let prober = std::sync::Arc::clone(&prober);
+        let prober = Arc::clone(&prober);
         b.namespace.run(move || async move { prober.probe().await })
     };
     assert_eq!(probe(), Ok(None), "nobody has it");
@@ -344,4 +454,44 @@ fn how_long_a_move_takes() {
         );
         std::mem::swap(&mut here, &mut there);
     }
+}
+
+#[test]
+fn what_leads_to_a_node_that_is_no_peer_any_more_is_given_up() {
+    let Some((_lan, _client, a, b)) = lan() else { return };
+    let rest = [PeerRoute { pool: "10.77.13.0/24".parse().unwrap(), via: Ipv4Addr::new(10, 77, 0, 13) }];
+    let without_b = |host: &Host| {
+        host.with(move |net| async move {
+            net.set_peers(&rest).await?;
+            net.ensure().await
+        })
+        .unwrap();
+        host.installed()
+    };
+    a.set_vip(VipDesired { second_chance: Some(b.lan_addr()), ..a.owner() });
+    assert_eq!(without_b(&a), a.owner(), "it answers on, and serves its own");
+    let refused = VipDesired { answer: false, route: VipRoute::Via(b.lan_addr()), ..a.owner() };
+    let error = a.with(move |net| async move { net.set_vip(refused).await }).unwrap_err();
+    assert!(matches!(error, Error::Vip(_)), "{error}");
+
+    let (b, a) = (a, b);
+    a.set_vip(VipDesired { answer: false, route: VipRoute::Via(b.lan_addr()), ..a.owner() });
+    assert_eq!(without_b(&a), VipDesired::released(VIP));
+}
+
+#[test]
+fn a_station_is_found_by_its_mac() {
+    let Some((_lan, client, a, b)) = lan() else { return };
+    let (a_mac, b_mac) = (a.namespace.mac("lan0"), b.namespace.mac("lan0"));
+    let at = |mac| a.with(move |net| async move { net.stations(mac).await }).unwrap();
+    a.namespace.ip("neigh flush all");
+    assert_eq!(at(b_mac), Vec::<Ipv4Addr>::new(), "they have not spoken");
+    client.namespace.ip("neigh flush all");
+    let refused = a.namespace.run({
+        let b = b.lan_addr();
+        move || async move { tokio::net::TcpStream::connect((b, 9)).await.unwrap_err().kind() }
+    });
+    assert_eq!(refused, std::io::ErrorKind::ConnectionRefused);
+    assert_eq!(at(b_mac), [b.lan_addr()]);
+    assert_eq!(at(a_mac), Vec::<Ipv4Addr>::new(), "its own is no neighbour's");
 }

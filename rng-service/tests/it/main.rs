@@ -4,6 +4,7 @@ mod bad_input;
 mod floods;
 mod heartbeats;
 mod limits;
+mod log;
 mod program;
 mod support;
 mod values;

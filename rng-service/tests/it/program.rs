@@ -42,7 +42,7 @@ impl Running {
             serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: {line}"))
         };
         let addr = loop {
-            if let Some(addr) = next_event()["fields"]["listen"].as_str() {
+            if let Some(addr) = next_event()["listen"].as_str() {
                 break addr.parse().expect("an address");
             }
         };

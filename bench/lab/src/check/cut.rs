@@ -26,7 +26,7 @@ const FORGIVEN: usize = 3;
 const REPORTED_WITHIN: Duration = Duration::from_secs(30);
 /// Requests a second: what one of two load balancers gets in the other steps, for each that meets a dead host costs an
 /// emulated load balancer several connections.
-const CUT_RATE: u32 = RATE / 2;
+pub(super) const CUT_RATE: u32 = RATE / 2;
 /// Requests through all load balancers after the cable is back.
 const REQUESTS: u64 = 200;
 

@@ -17,7 +17,7 @@ use super::job::{
     HEALED_WITHIN, MANAGER_WITHIN, RATE, healed, host_of, lbs_of, lives_of, service_of, settled, vm_killed,
 };
 use super::mistakes::{bridge_removed, pool_changed};
-use super::{Report, cut};
+use super::{Report, address, cut};
 use crate::admin::{Admin, expect_error};
 use crate::cli::Action;
 use crate::commands::{kill, libvirtd};
@@ -41,7 +41,7 @@ pub(super) async fn steps(report: &mut Report, state: &State) {
         )
         .await;
     report.step("create at a used address: 409 that names addr", used_address(state, first)).await;
-    report.step("create in an exhausted pool: 409 pool_exhausted", exhausted_pool(state, last)).await;
+    report.step("create in an exhausted pool: 409 no_room", exhausted_pool(state, last)).await;
     report
         .step("a second manager on a host: refused, the first undisturbed", second_manager(state, first))
         .await;
@@ -84,6 +84,7 @@ pub(super) async fn steps(report: &mut Report, state: &State) {
             cut::cable_cut(state, last),
         )
         .await;
+    address::fault_steps(report, state).await;
 }
 
 /// The answer to a request that must be refused.
@@ -167,8 +168,8 @@ async fn used_address(state: &State, host: &HostPlan) -> Result<String> {
 
 async fn exhausted_pool(state: &State, host: &HostPlan) -> Result<String> {
     let status = settled(state).await?;
-    // The first address is the host's.
-    let free = host.pool.hosts().count() - 1 - host_of(&status, &host.name)?.vms.len();
+    // The first address is the host's, and one is kept for the load balancer's next life.
+    let free = host.pool.hosts().count() - 2 - host_of(&status, &host.name)?.vms.len();
     let admin = Admin::of(host)?;
     let mut made = Vec::new();
     let result = async {
@@ -181,7 +182,7 @@ async fn exhausted_pool(state: &State, host: &HostPlan) -> Result<String> {
             );
         }
         let response = admin.send(Method::POST, "/v1/vms", Some("{}")).await?;
-        expect_error(&response, StatusCode::CONFLICT, Some("pool_exhausted"))
+        expect_error(&response, StatusCode::CONFLICT, Some("no_room"))
     }
     .await;
     // Whatever was found, the next step needs the two VMs of the beginning only.
@@ -323,12 +324,12 @@ async fn gone(state: &State, id: &str) -> Result<()> {
 }
 
 /// Takes all room of a host's `/var` until it is dropped.
-struct Filler {
+pub(super) struct Filler {
     path: PathBuf,
 }
 
 impl Filler {
-    fn fill(host: &str) -> Result<Self> {
+    pub(super) fn fill(host: &str) -> Result<Self> {
         let path = path_in_host(host, "/var/lib/phalanx/filler")?;
         let filler = Self { path };
         let mut file = File::create(&filler.path).context("cannot write below the host's /var")?;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use wire::VmState;
 
-use super::Report;
+use super::{Report, address};
 use crate::admin::Admin;
 use crate::commands::kill;
 use crate::plan::LB_PORT;
@@ -54,6 +54,7 @@ pub(super) async fn steps(report: &mut Report, state: &State) {
             format!("{}'s manager killed at {RATE} requests/s: none fails, same QEMU processes", host.name);
         report.step(&name, manager_killed(state, &host.name)).await;
     }
+    address::steps(report, state).await;
 }
 
 /// Waits until all VMs are up and every load balancer serves them all, and returns what there is then.

@@ -16,7 +16,10 @@ fn addresses_follow_from_the_network() {
     assert_eq!(host2.lan_addr, Ipv4Addr::new(10, 78, 0, 12));
     assert_eq!(host2.pool, net("10.78.12.0/24"));
     assert_eq!(host2.api().to_string(), "10.78.0.12:7700");
-    assert_eq!(plan.namespaces().collect::<Vec<_>>(), ["phx-lan", "phx-client", "phx-host1", "phx-host2"]);
+    assert_eq!(
+        plan.namespaces().collect::<Vec<_>>(),
+        ["phx-lan", "phx-client", "phx-stranger", "phx-host1", "phx-host2"]
+    );
 }
 
 #[test]
@@ -59,7 +62,7 @@ fn a_vm_belongs_to_the_host_in_its_id() {
 
 #[test]
 fn only_the_labs_own_namespaces_are_recognized() {
-    for name in ["phx-lan", "phx-client", "phx-host1", "phx-host20"] {
+    for name in ["phx-lan", "phx-client", "phx-stranger", "phx-host1", "phx-host20"] {
         assert!(is_lab_namespace(name), "{name}");
     }
     for name in ["phx", "phx-hosts", "phx-host", "phx-host0", "phx-host21", "phx-host1x", "phx-t", "lan"] {

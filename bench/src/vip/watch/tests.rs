@@ -65,9 +65,9 @@ impl Segment {
     }
 
     fn look(&self, length: Duration) -> Seen {
-        let watch = Watch::start(Instant::now(), &self.lan).expect("a listener");
+        let mut watch = Watch::start(Instant::now(), &self.lan).expect("a listener");
         std::thread::sleep(length);
-        watch.finish().expect("what was seen")
+        watch.end().expect("what was seen")
     }
 }
 
@@ -109,15 +109,17 @@ fn a_host_that_is_cut_off_is_not_heard_and_its_announcement_afterwards_is() {
     segment.until("it is silent", |claims| claims.asked > 0 && holders(claims).is_empty());
     segment.network.cutter(0).mend().expect("mended");
     segment.until("it answers again", |claims| holders(claims) == ["one"]);
-    let watch = Watch::start(Instant::now(), &segment.lan).expect("a listener");
+    let mut watch = Watch::start(Instant::now(), &segment.lan).expect("a listener");
     let host = segment.network.host(0);
     let mac = host.mac.parse().expect("a hardware address");
     host.namespace
-        .enter(|| Ok(ArpSocket::open("eth0", PATIENCE)?.send(&arp::request(mac, VIP, VIP))?))
+        .enter(
+            || Ok(PacketSocket::open("eth0", Protocol::Arp, PATIENCE)?.send(&arp::request(mac, VIP, VIP))?),
+        )
         .expect("an announcement");
     // What the switch passes on it has seen before: another look takes longer than that.
     segment.look(Duration::from_millis(100));
-    let seen = watch.finish().expect("what was seen");
+    let seen = watch.end().expect("what was seen");
     let announced: Vec<_> = seen.claims.iter().filter(|claim| claim.manner == Manner::Announcement).collect();
     assert_eq!(announced.len(), 1, "{:?}", seen.claims);
     assert_eq!(announced[0].mac, mac);

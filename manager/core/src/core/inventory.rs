@@ -1,6 +1,9 @@
 //! What runs, compared with what is known: once at the start, and again every so often.
 
 use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+
+use wire::Role;
 
 use super::{Action, Config, Core, Desired, ForeignVm, Observed, log};
 use crate::heartbeat::Heartbeat;
@@ -45,9 +48,12 @@ impl Core {
             let phase = Phase::Waiting { until: now };
             self.slots.insert(vm.addr, Slot::new(vm.id, vm.role, vm.addr, vm.incarnation, phase));
         }
+        let youngest =
+            running.iter().filter(|vm| vm.role == Role::Lb).min_by_key(|vm| vm.age).map(|vm| vm.addr);
         for observed in running {
             self.adopt(now, observed, out);
         }
+        self.keep_one_lb(youngest, out);
         for addr in removing {
             self.finish_removal(addr, "removal was accepted before the restart", out);
         }
@@ -60,6 +66,18 @@ impl Core {
             self.begin_life(now, addr, "was not running when the manager started", out);
         }
         self.desired_revision += 1;
+    }
+
+    /// A load balancer that was to move may stand twice, if the disk has not heard of it: the one that runs is kept, of
+    /// two the younger, which was to take over.
+    fn keep_one_lb(&mut self, youngest: Option<Ipv4Addr>, out: &mut Vec<Action>) {
+        let lbs = || self.slots.values().filter(|slot| slot.role == Role::Lb);
+        let runs = youngest.filter(|addr| lbs().any(|slot| slot.addr == *addr && slot.domain().is_some()));
+        let Some(kept) = runs.or_else(|| lbs().map(|slot| slot.addr).next()) else { return };
+        let others: Vec<_> = lbs().map(|slot| slot.addr).filter(|addr| *addr != kept).collect();
+        for addr in others {
+            self.finish_removal(addr, "another load balancer has taken its place", out);
+        }
     }
 
     /// Takes over a running domain, unless it is a life that was given up already.

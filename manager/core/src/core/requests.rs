@@ -5,7 +5,7 @@
 
 use std::net::Ipv4Addr;
 
-use wire::{PeerServices, Role, Vm, VmState};
+use wire::{Capacity, PeerServices, Role, Vm, VmState};
 
 use super::{Action, Core, Phase, Removal, Slot, Transition, log};
 use crate::peers::{AccountError, Merge};
@@ -37,8 +37,21 @@ pub enum CreateError {
         /// Its holder.
         id: String,
     },
+    /// The node has as many service VMs as it may have.
+    #[error(
+        "this node has {services} service VMs, of at most {max} that its memory, its pool and service.max_vms allow"
+    )]
+    NoRoom {
+        /// How many there are.
+        services: u32,
+        /// How many there may be.
+        max: u32,
+    },
     /// All addresses are in use.
-    #[error("all {0} addresses of this node's pool are in use")]
+    #[error(
+        "all {0} addresses of this node's pool are in use, some by VMs on their way out, but for the one that is kept \
+         for the load balancer"
+    )]
     Exhausted(u32),
 }
 
@@ -72,25 +85,35 @@ impl Core {
         if !self.ready {
             return Err(CreateError::NotReady);
         }
-        let addr = match addr {
-            Some(addr) if !pool.is_vm_addr(addr) => return Err(CreateError::NotInPool(addr)),
-            Some(addr) => match self.slots.get(&addr) {
-                Some(holder) => return Err(CreateError::InUse { addr, id: holder.id.clone() }),
-                None => addr,
-            },
-            None => pool
-                .lowest_free(|addr| self.slots.contains_key(&addr))
-                .ok_or(CreateError::Exhausted(pool.capacity()))?,
-        };
+        if let Some(addr) = addr {
+            if !pool.is_vm_addr(addr) {
+                return Err(CreateError::NotInPool(addr));
+            }
+            if let Some(holder) = self.slots.get(&addr) {
+                return Err(CreateError::InUse { addr, id: holder.id.clone() });
+            }
+        }
+        let Capacity { services, room, max } = self.capacity();
+        if services >= max {
+            return Err(CreateError::NoRoom { services, max });
+        }
+        let free = || pool.lowest_free(|addr| self.slots.contains_key(&addr)).filter(|_| room > 0);
+        let addr = addr.filter(|_| room > 0).or_else(free).ok_or(CreateError::Exhausted(pool.capacity()))?;
         self.desired_revision += 1;
         let revision = self.desired_revision;
+        let vm = self.reserve(addr, revision);
+        Ok(Accepted { revision, vm })
+    }
+
+    /// Reserves `addr`, which nobody has, for a service VM from `revision` on.
+    pub(super) fn reserve(&mut self, addr: Ipv4Addr, revision: u64) -> Vm {
         let incarnation = self.retired.get(&addr).copied().unwrap_or(0);
         let id = self.config.id_of(Role::Service, addr);
         let slot = Slot::new(id, Role::Service, addr, incarnation, Phase::Reserved { revision });
         // The first life begins when the reservation is on disk; show it with its number already.
         let vm = Vm { incarnation: incarnation + 1, ..slot.view() };
         self.slots.insert(addr, slot);
-        Ok(Accepted { revision, vm })
+        vm
     }
 
     /// Begins the removal of a service VM.

@@ -32,6 +32,8 @@ pub struct Config {
     pub stop: Duration,
     /// VMs that may boot at the same time: more of them would only make each other late.
     pub max_boots: usize,
+    /// Service VMs this node may have, if its pool has as many addresses; see [`Core::capacity`](super::Core::capacity).
+    pub max_vms: u32,
 }
 
 impl Config {
@@ -154,6 +156,15 @@ pub enum Event {
         /// Which life.
         incarnation: u64,
     },
+    /// A load balancer serves nobody although its heartbeat goes on: its checks say so.
+    LbMute {
+        /// Of which slot.
+        id: String,
+        /// Which life.
+        incarnation: u64,
+        /// What the checks found.
+        reason: String,
+    },
     /// Whether the public address leaves this node when its load balancer dies. Then there is time to build the next one
     /// at another address; otherwise it takes the dead one's place.
     LbMoves(bool),
@@ -162,6 +173,9 @@ pub enum Event {
         /// Its name.
         node: String,
     },
+    /// The other nodes are these from now on: the configuration was read again. Services of one that is no more leave the
+    /// upstream set.
+    Peers(Vec<PeerConfig>),
     /// What the own load balancer routed to before this manager started.
     LbRoutes(Vec<PeerService>),
     /// The desired state is on disk, up to and including this revision.

@@ -86,6 +86,34 @@ fn the_seed_counts_only_until_the_peer_speaks() {
     assert_eq!(ids(&peers), ["host2/svc-4"]);
 }
 
+#[test]
+fn peers_come_and_go_and_those_that_stay_keep_their_account() {
+    let mut peers = peers();
+    peers.merge(NOW, "host2", account(3, 4, vec![service("host2/svc-3", "10.77.12.3:8080")])).unwrap();
+    peers.merge(NOW, "host3", account(1, 1, vec![service("host3/svc-3", "10.77.13.3:8080")])).unwrap();
+    let peer = |node: &str, pool: &str| PeerConfig { node: node.to_owned(), pool: pool.parse().unwrap() };
+
+    peers.configure(&[peer("host2", "10.77.12.0/24"), peer("host4", "10.77.14.0/24")]);
+    assert_eq!(ids(&peers), ["host2/svc-3"], "host3 is no peer any more");
+    let heard: Vec<_> = peers.accounts(NOW).map(|(node, it, at)| (node, it.boot, at.is_some())).collect();
+    assert_eq!(heard, [("host2", 3, true), ("host4", 0, false)]);
+    let gone = peers.merge(NOW, "host3", account(1, 2, vec![])).unwrap_err();
+    assert_eq!(gone, AccountError::UnknownNode("host3".to_owned()));
+    // An older account is still an older one.
+    peers.merge(NOW, "host2", account(3, 3, vec![])).unwrap();
+    assert_eq!(ids(&peers), ["host2/svc-3"]);
+
+    // Another pool that still holds its services, and one that does not.
+    peers.configure(&[peer("host2", "10.77.12.0/25")]);
+    assert_eq!(ids(&peers), ["host2/svc-3"]);
+    peers.configure(&[peer("host2", "10.77.99.0/24")]);
+    assert_eq!(ids(&peers), Vec::<&str>::new());
+    // With its former pool again it only has to say the same again.
+    peers.configure(&[peer("host2", "10.77.12.0/24")]);
+    peers.merge(NOW, "host2", account(3, 4, vec![service("host2/svc-3", "10.77.12.3:8080")])).unwrap();
+    assert_eq!(ids(&peers), ["host2/svc-3"]);
+}
+
 proptest! {
     #[test]
     fn any_order_of_accounts_ends_in_the_newest(

@@ -62,6 +62,10 @@ impl Vip {
     ) {
         let from = self.state();
         self.ledger.hurry();
+        // The way for connections that go on elsewhere is made while the disk writes: it takes about as long.
+        if let Cause::Nomination { from, drain: true, .. } = &cause {
+            self.second_chance = Some((from.clone(), now + self.config.timing.release));
+        }
         self.phase = Phase::Claiming(Claim { ballot, cause, stage: Stage::Writing, since: now });
         self.log(from, reason, out);
     }
@@ -113,7 +117,7 @@ impl Vip {
             }
         }
         let take_back = matches!(claim.cause, Cause::TakeBack { .. });
-        if let (false, Lb::Broken(why)) = (take_back, &self.lb) {
+        if let (false, Lb::Broken { why, .. }) = (take_back, &self.lb) {
             return self.abort_claim(now, format!("its load balancer broke: {why}"), out);
         }
         let written = Record { ballot: Some(claim.ballot.clone()), owned: true };
@@ -186,6 +190,7 @@ impl Vip {
 
     /// The kernel has what was wanted last.
     pub(super) fn installed(&mut self, now: Time, out: &mut Vec<Action>) {
+        self.may_answer = self.net.answer;
         if matches!(self.phase, Phase::Releasing(_)) {
             return self.withdrawn(now, out);
         }
@@ -201,8 +206,7 @@ impl Vip {
         self.announce(now, out);
         match claim.cause {
             Cause::Takeover => {}
-            Cause::Nomination { id, from, drain } => {
-                self.second_chance = drain.then(|| (from, now + self.config.timing.release));
+            Cause::Nomination { id, .. } => {
                 out.push(Action::AnswerNomination { id, outcome: Outcome::Accepted });
             }
             Cause::TakeBack { request: Some(id), why } => {
@@ -237,21 +241,22 @@ impl Vip {
 
     fn end_claim(&mut self, now: Time, why: String, winner: Option<String>, out: &mut Vec<Action>) {
         let Phase::Claiming(claim) = &self.phase else { return };
+        let mut asked = None;
         match claim.cause.clone() {
-            Cause::Takeover => {}
+            Cause::Takeover | Cause::TakeBack { request: None, .. } => {}
             Cause::Nomination { id, .. } => {
                 let highest = self.next_ballot().epoch - 1;
                 let outcome = Outcome::Refused { reason: why.clone(), highest };
                 out.push(Action::AnswerNomination { id, outcome });
             }
-            Cause::TakeBack { request, why: first } => {
-                if let Some(id) = request {
-                    let failed = HandoverError::Failed(format!("{first}; then {why}"));
-                    let result = winner.map_or(Err(failed), |node| Ok(Handed::To(node)));
-                    out.push(Action::AnswerHandover { id, result });
-                }
+            Cause::TakeBack { request: Some(id), why: first } => {
+                let failed = HandoverError::Failed(format!("{first}; then {why}"));
+                asked = Some((id, winner.map_or(Err(failed), |node| Ok(Handed::To(node)))));
             }
         }
         self.become_idle(now, why, out);
+        if let Some((id, result)) = asked {
+            self.answer_request(now, id, result, out);
+        }
     }
 }

@@ -29,11 +29,25 @@ enum Stage {
     Nominating { node: String, epoch: u64, since: Time, again: bool },
 }
 
+/// This manager leaves, and the kernel may still answer for the address.
+#[derive(Debug, Clone)]
+pub(super) struct Parting {
+    id: u64,
+    result: Result<Handed, HandoverError>,
+    until: Time,
+}
+
+impl Parting {
+    pub(super) const fn until(&self) -> Time {
+        self.until
+    }
+}
+
 impl Release {
     pub(super) fn deadlines(&self, nominate: std::time::Duration, effect: std::time::Duration) -> [Time; 2] {
         match self.stage {
             Stage::Withdrawing { since } => [since + effect; 2],
-            Stage::Nominating { since, .. } => [since + nominate, since + effect],
+            Stage::Nominating { since, .. } => [since + nominate, since + effect + nominate],
         }
     }
 }
@@ -105,6 +119,9 @@ impl Vip {
         self.leaving = true;
         let nobody = self.candidates(now, true).is_empty();
         let result = match &mut self.phase {
+            _ if self.parting.is_some() => {
+                Err(HandoverError::Busy("this manager is leaving already".to_owned()))
+            }
             Phase::Idle(_) => Ok(Handed::Nothing),
             Phase::Claiming(_) => {
                 self.abort_claim(now, "this manager is leaving".to_owned(), out);
@@ -121,12 +138,41 @@ impl Vip {
                 return self.begin_release(now, why, false, Some(id), None, true, out);
             }
         };
-        out.push(Action::AnswerHandover { id, result });
+        self.answer_request(now, id, result, out);
     }
 
-    pub(super) fn release_broken(&mut self, now: Time, why: &str, out: &mut Vec<Action>) {
+    /// Answers whoever asked for a handover. Who leaves ends at the answer, so that one waits for the kernel.
+    pub(super) fn answer_request(
+        &mut self,
+        now: Time,
+        id: u64,
+        result: Result<Handed, HandoverError>,
+        out: &mut Vec<Action>,
+    ) {
+        let withdraws = self.leaving && self.may_answer && matches!(self.phase, Phase::Idle(_));
+        if withdraws && result.is_ok() && self.parting.is_none() {
+            self.parting = Some(Parting { id, result, until: now + self.config.timing.effect });
+        } else {
+            out.push(Action::AnswerHandover { id, result });
+        }
+    }
+
+    /// Lets this manager leave when the kernel answers no more.
+    pub(super) fn drive_parting(&mut self, now: Time, out: &mut Vec<Action>) {
+        let may_answer = self.may_answer;
+        let Some(parting) = self.parting.take_if(|it| !may_answer || now >= it.until) else { return };
+        let waited = self.config.timing.effect.as_millis();
+        let result = if may_answer {
+            Err(HandoverError::Failed(format!("the kernel did not withdraw the address in {waited} ms")))
+        } else {
+            parting.result
+        };
+        out.push(Action::AnswerHandover { id: parting.id, result });
+    }
+
+    pub(super) fn release_broken(&mut self, now: Time, why: &str, all: bool, out: &mut Vec<Action>) {
         let why = format!("its load balancer is broken: {why}");
-        self.begin_release(now, why, true, None, None, true, out);
+        self.begin_release(now, why, true, None, None, all, out);
     }
 
     #[expect(clippy::too_many_arguments, reason = "one call per cause, and each field is named in `Release`")]
@@ -243,11 +289,15 @@ impl Vip {
                 if behind {
                     self.nominated = self.nominated.max(highest);
                 }
-                if behind && !again {
+                if behind && !again && self.is_peer(who) {
                     self.nominate(now, who.to_owned(), true, out);
                 } else {
                     self.nominate_next(now, out);
                 }
+            }
+            // That the answer was lost does not end the claim: it is waited for as if none had come yet.
+            Outcome::Failed { reason } if self.claims(now, who) => {
+                self.note(format!("{who} is heard claiming, but its answer is lost: {reason}"), out);
             }
             Outcome::Failed { reason } => self.nominee_failed(now, who, &reason, out),
         }
@@ -266,7 +316,7 @@ impl Vip {
         let timing = &self.config.timing;
         if let Some((ballot, how)) = self.rival(now, release.ballot.as_ref()) {
             let nominee = matches!(&release.stage, Stage::Nominating { node, .. } if *node == ballot.node);
-            let claims = self.live_report(now, &ballot.node).is_some_and(|it| it.state == VipState::Claiming);
+            let claims = self.claims(now, &ballot.node);
             // A nominee that still claims may yet fail, and its answer will say so.
             if !(nominee && claims) {
                 return self.released(now, &ballot.node, how, out);
@@ -277,14 +327,19 @@ impl Vip {
                 self.withdraw_failed(now, "no answer", out);
             }
             Stage::Nominating { node, since, .. } if now.since(*since) >= timing.nominate => {
-                let busy = self.live_report(now, node).is_some_and(|it| it.state == VipState::Claiming);
-                if !busy || now.since(*since) >= timing.effect {
+                let busy = self.claims(now, node);
+                // Its disk has that long, and what it then does must be heard of.
+                if !busy || now.since(*since) >= timing.effect + timing.nominate {
                     let (node, waited) = (node.clone(), now.since(*since).as_millis());
                     self.nominee_failed(now, &node, &format!("{waited} ms have passed"), out);
                 }
             }
             Stage::Withdrawing { .. } | Stage::Nominating { .. } => {}
         }
+    }
+
+    fn claims(&self, now: Time, node: &str) -> bool {
+        self.live_report(now, node).is_some_and(|report| report.state == VipState::Claiming)
     }
 
     fn released(&mut self, now: Time, to: &str, how: String, out: &mut Vec<Action>) {
@@ -305,7 +360,7 @@ impl Vip {
         }
         self.become_idle(now, how, out);
         if let Some(id) = request {
-            out.push(Action::AnswerHandover { id, result: Ok(Handed::To(to.to_owned())) });
+            self.answer_request(now, id, Ok(Handed::To(to.to_owned())), out);
         }
     }
 

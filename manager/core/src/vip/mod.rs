@@ -24,6 +24,7 @@ mod claim;
 mod handover;
 mod ledger;
 mod owner;
+mod peers;
 mod takeover;
 mod types;
 mod views;
@@ -33,13 +34,13 @@ use std::collections::BTreeMap;
 use wire::{Ballot, VipReport, VipState};
 
 use self::claim::Claim;
-use self::handover::Release;
+use self::handover::{Parting, Release};
 use self::ledger::Ledger;
 use self::owner::Tenure;
 use self::takeover::Takeover;
 pub use self::types::{
-    Action, Config, Event, Handed, HandoverError, MAX_EPOCH, Mac, Outcome, Record, Route, Station, Timing,
-    VipNet,
+    Action, Adopted, Config, Event, Handed, HandoverError, MAX_EPOCH, Mac, Outcome, Record, Route, Station,
+    Timing, VipNet,
 };
 use crate::time::Time;
 
@@ -60,11 +61,14 @@ pub struct Vip {
     started: bool,
     start_until: Time,
     leaving: bool,
+    parting: Option<Parting>,
     hold: Option<Hold>,
     strikes: u32,
     struck: Option<Time>,
     /// Clients may still send here what belongs elsewhere.
     stale_until: Option<Time>,
+    /// Where they were served before this process began; good until it knows better.
+    found: Route,
     second_chance: Option<(String, Time)>,
     hand_over_after: Time,
     announced: Option<Time>,
@@ -72,7 +76,11 @@ pub struct Vip {
     defended: Option<Time>,
     reason: String,
     noted: String,
+    /// The last owner that was named to those who watch.
+    named: Option<Ballot>,
     net: VipNet,
+    /// The kernel was told to answer, and has not said since that it does not.
+    may_answer: bool,
     last_step: Time,
 }
 
@@ -96,7 +104,7 @@ struct Peer {
 enum Lb {
     Unknown,
     Healthy,
-    Broken(String),
+    Broken { why: String, since: Time },
 }
 
 #[derive(Debug, Clone)]
@@ -106,17 +114,24 @@ struct Hold {
 }
 
 impl Vip {
-    /// A machine at its manager's start. `adopted`: the kernel still answers for the address, from an earlier life.
-    pub fn new(now: Time, config: Config, record: Record, adopted: bool) -> Self {
+    /// A machine at its manager's start. What the kernel has from an earlier life stays: whether it answers until that is
+    /// found right or wrong, and the ways of old connections for another [`Timing::release`], for since when they are
+    /// there is not known.
+    pub fn new(now: Time, config: Config, record: Record, adopted: Adopted) -> Self {
         let timing = &config.timing;
-        let (phase, reason) = if adopted {
+        let Adopted { answer, route, second_chance } = adopted;
+        let (phase, reason) = if answer {
             let ballot = record.ballot.clone().filter(|ballot| record.owned && ballot.node == config.node);
             let patience = if ballot.is_some() { timing.confirm } else { timing.startup };
             (Phase::Active(Tenure::unconfirmed(now, ballot, patience)), "found the address in place")
         } else {
             (Phase::Idle(Takeover::at(now)), "started")
         };
-        let route = if adopted { Route::OwnLb } else { Route::None };
+        let route = if answer { Route::OwnLb } else { route };
+        let found = if answer { Route::None } else { route.clone() };
+        // One that does not answer gets no connections to send on.
+        let second_chance = second_chance.filter(|node| answer && config.peers.contains(node));
+        let until = now + timing.release;
         Self {
             phase,
             peers: config.peers.iter().map(|node| (node.clone(), Peer::default())).collect(),
@@ -128,18 +143,22 @@ impl Vip {
             started: config.peers.is_empty(),
             start_until: now + timing.startup,
             leaving: false,
+            parting: None,
             hold: None,
             strikes: 0,
             struck: None,
-            stale_until: None,
-            second_chance: None,
+            stale_until: (found != Route::None).then_some(until),
+            found,
+            second_chance: second_chance.clone().map(|node| (node, until)),
             hand_over_after: now,
             announced: None,
             announce_due: false,
             defended: None,
             reason: reason.to_owned(),
             noted: String::new(),
-            net: VipNet { revision: 1, answer: adopted, route, second_chance: None },
+            named: None,
+            net: VipNet { revision: 1, answer, route, second_chance },
+            may_answer: answer,
             last_step: now,
             config,
         }
@@ -155,7 +174,10 @@ impl Vip {
         match event {
             Event::Report { node, report } => self.report_from(now, &node, report, out),
             Event::Lb { healthy: true, .. } => self.lb = Lb::Healthy,
-            Event::Lb { healthy: false, reason } => self.lb = Lb::Broken(reason),
+            Event::Lb { healthy: false, reason: why } => {
+                let since = if let Lb::Broken { since, .. } = self.lb { since } else { now };
+                self.lb = Lb::Broken { why, since };
+            }
             Event::Nominated { id, from, epoch, drain } => self.nominated(now, id, from, epoch, drain, out),
             Event::NominationAnswered { node, epoch, outcome } => {
                 self.nomination_answered(now, &node, epoch, outcome, out);
@@ -171,6 +193,7 @@ impl Vip {
             }
             Event::Handover { id, to } => self.hand_over(now, id, to, out),
             Event::Leave { id } => self.leave(now, id, out),
+            Event::Peers(peers) => self.set_peers(peers),
             Event::Installed { .. } | Event::InstallFailed { .. } | Event::Tick => {}
         }
         self.settle(now, out);
@@ -189,6 +212,7 @@ impl Vip {
         }
         self.stale_until.take_if(|until| now >= *until);
         self.second_chance.take_if(|(_, until)| now >= *until);
+        self.drive_parting(now, out);
         // A phase that ends may leave work for the next one; no chain is longer than this.
         for _ in 0..4 {
             let before = std::mem::discriminant(&self.phase);
@@ -202,6 +226,7 @@ impl Vip {
                 break;
             }
         }
+        self.name_owner(now, out);
         let want = self.wanted_record();
         self.ledger.pump(now, want, out);
         self.refresh_net();

@@ -62,11 +62,15 @@ impl Vip {
             let reason = format!("{node} goes on answering with a lower epoch and cannot be told: gives way");
             return self.become_idle(now, reason, out);
         }
-        if let Lb::Broken(why) = self.lb.clone() {
-            if now >= self.hand_over_after && !self.candidates(now, true).is_empty() {
-                return self.release_broken(now, &why, out);
+        if let Lb::Broken { why, since } = self.lb.clone() {
+            // Who is held down has failed with it a short time ago. When all are slow, as on hosts that have too much to do,
+            // the address would only go to and fro between them, and each move is more work.
+            let all = now.since(since) >= self.config.timing.last_resort;
+            let nobody = self.candidates(now, all).is_empty();
+            if now >= self.hand_over_after && !nobody {
+                return self.release_broken(now, &why, all, out);
             }
-            if self.candidates(now, true).is_empty() {
+            if nobody {
                 let text = format!(
                     "keeps the address: its load balancer is broken ({why}), and no peer can take it"
                 );

@@ -72,6 +72,7 @@ impl Vip {
         let timing = &self.config.timing;
         let (reprobe, probe, stagger) = (timing.reprobe, timing.probe, timing.stagger);
         let owner_speaks = owner.as_ref().is_some_and(|owner| self.live_report(now, owner).is_some());
+        let askable = owner.as_ref().is_some_and(|owner| self.is_peer(owner));
         let Phase::Idle(takeover) = &mut self.phase else { return };
         if !fit || held.is_some() {
             if !matches!(takeover.stage, Stage::Resting { .. }) {
@@ -85,7 +86,8 @@ impl Vip {
                 self.rounds += 1;
                 let round = self.rounds;
                 takeover.round = round;
-                let ask = owner.filter(|_| !owner_speaks);
+                // Of one that is no peer any more, only ARP can tell.
+                let ask = owner.filter(|_| askable && !owner_speaks);
                 let peer = if ask.is_some() { Answer::Awaited } else { Answer::NotAsked };
                 takeover.stage = Stage::Probing { since: now, peer, address: Answer::Awaited };
                 if let Some(node) = ask {

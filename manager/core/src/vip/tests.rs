@@ -1,10 +1,12 @@
 //! The transition table, histories of single rules, and what must hold for any history.
 
+mod peers;
 mod properties;
+mod restart;
 mod rules;
 mod table;
 
-use super::{Action, Config, Event, Mac, Outcome, Record, Station, Timing, Vip};
+use super::{Action, Adopted, Config, Event, Mac, Outcome, Record, Route, Station, Timing, Vip};
 use crate::time::Time;
 use wire::{Ballot, VipReport, VipState};
 
@@ -30,7 +32,12 @@ struct World {
 }
 
 impl World {
-    fn new(record: Record, adopted: bool) -> Self {
+    fn new(record: Record, answer: bool) -> Self {
+        let route = if answer { Route::OwnLb } else { Route::None };
+        Self::found(record, Adopted { answer, route, second_chance: None })
+    }
+
+    fn found(record: Record, adopted: Adopted) -> Self {
         let vip = Vip::new(Time::default(), config(&["host1", "host3"]), record, adopted);
         Self { vip, now: 0, out: Vec::new(), writing: None }
     }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 use wire::{Ballot, VipReport, VipState};
 
 /// The highest epoch that is believed or used: 2^53 - 1, the greatest integer that every JSON reader can hold.
@@ -34,7 +34,7 @@ pub struct Timing {
     pub reprobe: Duration,
     /// Each rank waits this much longer than the one before it.
     pub stagger: Duration,
-    /// How long a nominee may take to answer.
+    /// How long a nominee may take to answer; one that is heard claiming may take [`Timing::effect`] longer.
     pub nominate: Duration,
     /// How long to listen after a start before claiming.
     pub startup: Duration,
@@ -59,6 +59,8 @@ pub struct Timing {
     pub pace: Duration,
     /// How long a lower owner that goes on answering is contradicted before it is taken for deaf and given way.
     pub give_way: Duration,
+    /// How long an owner's load balancer is broken before a peer that is held down gets the address too.
+    pub last_resort: Duration,
 }
 
 impl Default for Timing {
@@ -80,6 +82,7 @@ impl Default for Timing {
             effect: Duration::from_secs(1),
             pace: Duration::from_secs(1),
             give_way: Duration::from_millis(1_500),
+            last_resort: Duration::from_secs(3),
         }
     }
 }
@@ -88,8 +91,8 @@ impl Default for Timing {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Record {
-    /// The greatest ballot ever seen or used.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// The greatest ballot ever seen or used. One above [`MAX_EPOCH`] is an error: nothing could follow it.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "believable")]
     pub ballot: Option<Ballot>,
     /// This node holds the address with exactly that ballot.
     pub owned: bool,
@@ -100,6 +103,25 @@ impl Record {
     pub fn epoch(&self) -> u64 {
         self.ballot.as_ref().map_or(0, |ballot| ballot.epoch)
     }
+}
+
+fn believable<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Ballot>, D::Error> {
+    let ballot = Option::<Ballot>::deserialize(from)?;
+    match ballot.as_ref().map(|ballot| ballot.epoch).filter(|epoch| *epoch > MAX_EPOCH) {
+        Some(epoch) => Err(de::Error::custom(format_args!("ballot.epoch: {epoch} is above {MAX_EPOCH}"))),
+        None => Ok(ballot),
+    }
+}
+
+/// What the kernel still has of an earlier life of this manager.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Adopted {
+    /// It answers for the address.
+    pub answer: bool,
+    /// Where packets for the address go. Without answers they are those of clients that have not heard of a move.
+    pub route: Route,
+    /// Where packets go of connections that did not begin here.
+    pub second_chance: Option<String>,
 }
 
 /// A link-layer address.
@@ -239,7 +261,11 @@ pub enum Event {
         /// Where; none leaves the choice.
         to: Option<String>,
     },
-    /// This manager is about to leave for good. Answered exactly once by [`Action::AnswerHandover`].
+    /// The other nodes are these from now on. What is known of those that stay is kept, and nothing of what was seen or
+    /// written goes back: a node that is no peer any more may have used the greatest epoch.
+    Peers(Vec<String>),
+    /// This manager is about to leave for good. Answered exactly once by [`Action::AnswerHandover`], and with success
+    /// only when the kernel does not answer for the address any more.
     Leave {
         /// The driver's name for this question.
         id: u64,
@@ -367,9 +393,10 @@ pub struct VipNet {
 }
 
 /// Where packets for the address go.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Route {
     /// Nowhere.
+    #[default]
     None,
     /// To the own load balancer.
     OwnLb,

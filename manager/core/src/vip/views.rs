@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::handover::Parting;
+use super::takeover::class;
 use super::types::{Record, Route, VipNet};
 use super::{Lb, Phase, Vip, holds};
 use crate::time::Time;
@@ -24,6 +26,17 @@ impl Vip {
             Phase::Claiming(_) => VipState::Claiming,
             Phase::Active(_) => VipState::Active,
             Phase::Releasing(_) => VipState::Releasing,
+        }
+    }
+
+    /// Whether the address leaves this node when its load balancer breaks, or has left it because of that: then packets
+    /// of the past may come for the load balancer's own address, and the next one had better have another.
+    pub fn would_hand_over(&self) -> bool {
+        match &self.phase {
+            Phase::Releasing(_) => true,
+            Phase::Active(_) => self.live(self.last_step).any(|(_, report)| class(report) == Some(0)),
+            Phase::Idle(_) => self.hold.is_some() && matches!(self.lb, Lb::Broken { .. }),
+            Phase::Claiming(_) => false,
         }
     }
 
@@ -76,6 +89,7 @@ impl Vip {
             self.hold.as_ref().map(|hold| hold.until),
             self.stale_until,
             self.second_chance.as_ref().map(|(_, until)| *until),
+            self.parting.as_ref().map(Parting::until),
             self.announced.filter(|_| self.announce_due).map(|last| last + timing.pace),
             self.ledger.again(),
             Some(self.hand_over_after),
@@ -101,7 +115,7 @@ impl Vip {
             _ if self.leaving => Some("this manager is leaving".to_owned()),
             _ if !self.started => Some("this manager is starting".to_owned()),
             Lb::Unknown => Some("its load balancer has not been heard yet".to_owned()),
-            Lb::Broken(why) => Some(format!("its load balancer is broken: {why}")),
+            Lb::Broken { why, .. } => Some(format!("its load balancer is broken: {why}")),
             Lb::Healthy => None,
         }
     }
@@ -139,12 +153,17 @@ impl Vip {
 
     pub(super) fn refresh_net(&mut self) {
         let healthy = self.lb == Lb::Healthy;
-        let owner =
-            self.highest.as_ref().map(|ballot| &ballot.node).filter(|node| **node != self.config.node);
-        let stale = match owner {
+        let owner = self.highest.as_ref().map(|ballot| &ballot.node).filter(|node| self.is_peer(node));
+        let found = match &self.found {
+            Route::None => None,
+            Route::Via(node) if !self.is_peer(node) => None,
+            Route::OwnLb | Route::Via(_) => Some(self.found.clone()),
+        };
+        let stale = match (owner, found) {
             _ if healthy => Route::OwnLb,
-            Some(owner) => Route::Via(owner.clone()),
-            None => Route::None,
+            (_, Some(found)) if self.lb == Lb::Unknown => found,
+            (Some(owner), _) => Route::Via(owner.clone()),
+            (None, _) => Route::None,
         };
         let (answer, route) = match &self.phase {
             Phase::Active(_) => (true, Route::OwnLb),
@@ -155,11 +174,13 @@ impl Vip {
         };
         // A node that no longer serves its old connections might send their packets back here.
         let serves = |node: &String| {
-            let report = self.peers.get(node).and_then(|peer| peer.report.as_ref());
-            report.is_none_or(|report| report.lb_healthy)
+            let healthy = |peer: &super::Peer| peer.report.as_ref().is_none_or(|report| report.lb_healthy);
+            self.peers.get(node).is_some_and(healthy)
         };
-        let chance = self.second_chance.as_ref().map(|(node, _)| node).filter(|node| answer && serves(node));
+        let wanted = answer || matches!(self.phase, Phase::Claiming(_));
+        let chance = self.second_chance.as_ref().map(|(node, _)| node).filter(|node| wanted && serves(node));
         let next = VipNet { revision: self.net.revision, answer, route, second_chance: chance.cloned() };
+        self.may_answer |= answer;
         if next != self.net {
             self.net = VipNet { revision: self.net.revision + 1, ..next };
         }

@@ -46,11 +46,15 @@ impl World {
                 };
                 let both = sound(a) && sound(b);
                 let witness = |c: usize| {
-                    c != a && c != b && self.runs(c) && self.both_ways(a, c) && self.both_ways(b, c)
+                    c != a
+                        && c != b
+                        && self.runs(c)
+                        && self.hear_each_other(a, c)
+                        && self.hear_each_other(b, c)
                 };
-                let linked = both && (self.both_ways(a, b) || (0..n).any(witness));
+                let linked = both && (self.hear_each_other(a, b) || (0..n).any(witness));
                 let healthy = self.hosts[a].lb_faults == 0 && self.hosts[b].lb_faults == 0;
-                let half = both && healthy && (self.passes(a, b) || self.passes(b, a));
+                let half = both && healthy && (self.hears(a, b) || self.hears(b, a));
                 let now = self.now;
                 if let Some(span) = span(&mut checks.two, (a, b), linked, now) {
                     self.tally.longest_two = self.tally.longest_two.max(span);

@@ -36,6 +36,9 @@ pub(crate) enum Fault {
     Handover(usize),
     /// A manager leaves and comes back.
     Leave(usize),
+    /// A host is taken out of the cluster: its manager leaves and ends, and the others are told one by one that it is no
+    /// peer any more. Later it joins again in the same way, with its record or, `fresh`, as a new host of that name.
+    Member { host: usize, fresh: bool },
 }
 
 impl World {
@@ -52,7 +55,7 @@ impl World {
                         3_000
                     }
                 }
-                Fault::Power(_) => self.random.range(4_000, 9_000),
+                Fault::Power(_) | Fault::Member { .. } => self.random.range(4_000, 9_000),
                 _ => self.random.range(200, 7_000),
             };
             self.schedule(at, Ev::Begin(fault.clone()));
@@ -73,7 +76,7 @@ impl World {
         let n = self.hosts.len();
         let host = self.random.below(n);
         let other = (host + 1 + self.random.below(n - 1)) % n;
-        match self.random.below(17) {
+        match self.random.below(19) {
             0 => Fault::Lb { host, hangs: false },
             1 => Fault::Lb { host, hangs: true },
             2 | 3 => Fault::Cut(host),
@@ -94,6 +97,7 @@ impl World {
                 }
             }
             15 => Fault::Handover(host),
+            16 | 17 => Fault::Member { host, fresh: self.random.percent(30) },
             _ => Fault::Leave(host),
         }
     }
@@ -101,6 +105,34 @@ impl World {
     fn cut(&mut self, from: usize, to: usize, on: bool) {
         let count = &mut self.cuts[from][to];
         *count = if on { *count + 1 } else { *count - 1 };
+    }
+
+    /// The administrator changes the file on one host after the other, and has each manager read it again.
+    fn tell_members(&mut self) {
+        for host in 0..self.hosts.len() {
+            let at = self.now + self.random.range(0, 2_000);
+            self.schedule(at, Ev::Reload(host));
+        }
+    }
+
+    fn member(&mut self, host: usize, on: bool, fresh: bool) {
+        if on {
+            self.tally.removals += 1;
+            self.tally.owners_removed += u64::from(self.hosts[host].answers);
+            let id = self.question(host);
+            self.feed(host, Event::Leave { id });
+            self.hosts[host].gone += 1;
+            self.schedule(self.now + 1_000, Ev::Retire(host));
+            return self.tell_members();
+        }
+        if fresh {
+            self.disk_faults = true;
+            self.hosts[host].past.clear();
+            self.hosts[host].record = Record::default();
+        }
+        self.hosts[host].gone -= 1;
+        self.tell_members();
+        self.down(host, false, false);
     }
 
     pub(crate) fn turn(&mut self, fault: &Fault, on: bool) {
@@ -173,6 +205,7 @@ impl World {
                 *refuses = if on { *refuses + 1 } else { *refuses - 1 };
             }
             Fault::Loss(percent) => self.loss = if on { percent } else { 0 },
+            Fault::Member { host, fresh } => self.member(host, on, fresh),
             Fault::Handover(host) => {
                 if on {
                     let id = self.question(host);

@@ -66,7 +66,13 @@ fn any_history_ends_with_one_owner_and_few_moments_with_two() {
     assert!(failures.is_empty(), "{} of {seeds} seeds failed:\n{text}", failures.len());
     // A simulation in which nothing happens proves nothing.
     assert!(
-        total.claims > seeds && total.handovers > seeds / 10 && total.conflicts > seeds / 50,
+        total.claims > seeds
+            && total.handovers > seeds / 10
+            && total.conflicts > seeds / 50
+            && total.second_chances > seeds / 10
+            && total.waits > seeds / 500
+            && total.reloads > seeds / 2
+            && total.owners_removed > seeds / 50,
         "hardly anything happened: {total:?}"
     );
 }

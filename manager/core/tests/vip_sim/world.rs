@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use manager_core::Time;
 use manager_core::vip::{
-    Action, Config, Event, Handed, MAX_EPOCH, Mac, Outcome, Record, Route, Station, Timing, Vip,
+    Action, Adopted, Config, Event, Handed, MAX_EPOCH, Mac, Outcome, Record, Route, Station, Timing, Vip,
 };
 use wire::{Ballot, VipReport, VipState};
 
@@ -19,6 +19,9 @@ const CALM: u64 = 22_000;
 
 /// The announcer's schedule, then every 15 s.
 const SCHEDULE: [u64; 6] = [0, 200, 1_100, 2_200, 3_300, 4_400];
+
+/// A nominator's client gives up: the longest effect, and the way.
+const CLIENT: u64 = 1_200;
 
 /// Linux takes no second update of a neighbour entry within a second.
 const LOCKTIME: u64 = 1_000;
@@ -35,14 +38,48 @@ pub(crate) enum Ev {
     Begin(Fault),
     End(Fault),
     Start(usize),
-    Feed { host: usize, life: u64, event: Event },
-    Tick { host: usize, life: u64, serial: u64 },
-    Beat { host: usize, life: u64 },
+    Feed {
+        host: usize,
+        life: u64,
+        event: Event,
+    },
+    Tick {
+        host: usize,
+        life: u64,
+        serial: u64,
+    },
+    Beat {
+        host: usize,
+        life: u64,
+    },
     LbSeen(usize),
-    Kernel { host: usize, life: u64, revision: u64 },
-    Disk { host: usize, life: u64, record: Record },
-    Announce { host: usize, life: u64, serial: u64, index: usize },
-    Nomination { from: usize, from_life: u64, to: usize, epoch: u64, drain: bool },
+    Kernel {
+        host: usize,
+        life: u64,
+        revision: u64,
+    },
+    Disk {
+        host: usize,
+        life: u64,
+        record: Record,
+    },
+    Announce {
+        host: usize,
+        life: u64,
+        serial: u64,
+        index: usize,
+    },
+    /// The manager of this host reads its configuration again.
+    Reload(usize),
+    /// The manager of a host that is no member any more ends.
+    Retire(usize),
+    Nomination {
+        from: usize,
+        from_life: u64,
+        to: usize,
+        epoch: u64,
+        drain: bool,
+    },
     Check,
 }
 
@@ -71,12 +108,17 @@ pub(crate) struct Host {
     pub(crate) vip: Option<Vip>,
     life: u64,
     downs: u32,
+    /// It is no member of the cluster, by the administrator's will.
+    pub(crate) gone: u32,
+    /// Its peers, by the configuration it has read last.
+    knows: BTreeSet<usize>,
     pub(crate) pauses: u32,
     inbox: Vec<Ev>,
     offset: u64,
     /// What the kernel does; it outlives the manager.
     pub(crate) answers: bool,
     pub(crate) route: Route,
+    pub(crate) second_chance: Option<String>,
     kernel_asked: u64,
     kernel_busy_until: u64,
     pub(crate) kernel_refuses: u32,
@@ -101,9 +143,16 @@ pub(crate) struct Tally {
     pub(crate) handovers: u64,
     pub(crate) conflicts: u64,
     pub(crate) leaves: u64,
+    /// Nodes that were taken out of the cluster, and the owner among them.
+    pub(crate) removals: u64,
+    pub(crate) owners_removed: u64,
+    pub(crate) reloads: u64,
     pub(crate) renewals: u64,
     pub(crate) unwritten: u64,
     pub(crate) gave_way: u64,
+    /// Claims with a second chance for old connections, and nominees that were waited for without an answer.
+    pub(crate) second_chances: u64,
+    pub(crate) waits: u64,
     pub(crate) longest_two: u64,
     pub(crate) longest_two_one_way: u64,
     pub(crate) longest_none: u64,
@@ -116,9 +165,14 @@ impl Tally {
         self.handovers += other.handovers;
         self.conflicts += other.conflicts;
         self.leaves += other.leaves;
+        self.removals += other.removals;
+        self.owners_removed += other.owners_removed;
+        self.reloads += other.reloads;
         self.renewals += other.renewals;
         self.unwritten += other.unwritten;
         self.gave_way += other.gave_way;
+        self.second_chances += other.second_chances;
+        self.waits += other.waits;
         self.longest_two = self.longest_two.max(other.longest_two);
         self.longest_two_one_way = self.longest_two_one_way.max(other.longest_two_one_way);
         self.longest_none = self.longest_none.max(other.longest_none);
@@ -158,11 +212,14 @@ impl World {
             vip: None,
             life: 0,
             downs: 0,
+            gone: 0,
+            knows: BTreeSet::new(),
             pauses: 0,
             inbox: Vec::new(),
             offset: random.range(0, 1_000_000_000),
             answers: false,
             route: Route::None,
+            second_chance: None,
             kernel_asked: 0,
             kernel_busy_until: 0,
             kernel_refuses: 0,
@@ -263,6 +320,37 @@ impl World {
         self.hosts.len()
     }
 
+    /// What `from` says is heard by `to`: the way is open, and each is among the other's peers.
+    pub(crate) fn hears(&self, from: usize, to: usize) -> bool {
+        let peers = self.hosts[from].knows.contains(&to) && self.hosts[to].knows.contains(&from);
+        peers && self.passes(from, to)
+    }
+
+    pub(crate) fn hear_each_other(&self, a: usize, b: usize) -> bool {
+        self.hears(a, b) && self.hears(b, a)
+    }
+
+    /// The other members, as a configuration file names them now.
+    fn members_beside(&self, host: usize) -> BTreeSet<usize> {
+        (0..self.hosts.len()).filter(|other| *other != host && self.hosts[*other].gone == 0).collect()
+    }
+
+    fn reload(&mut self, host: usize) {
+        if self.hosts[host].vip.is_none() {
+            return;
+        }
+        let peers = self.members_beside(host);
+        if self.hosts[host].knows == peers {
+            return;
+        }
+        self.say(|| format!("host{host} has the peers {peers:?} now"));
+        let names = peers.iter().map(|peer| self.names[*peer].clone()).collect();
+        self.hosts[host].knows = peers;
+        self.tally.reloads += 1;
+        self.disturbed = self.now;
+        self.feed(host, Event::Peers(names));
+    }
+
     pub(crate) fn runs(&self, host: usize) -> bool {
         self.hosts[host].vip.is_some() && self.hosts[host].pauses == 0
     }
@@ -283,8 +371,8 @@ impl World {
             | Ev::Beat { host, life }
             | Ev::Announce { host, life, .. }
             | Ev::Kernel { host, life, .. } => Some((*host, Some(*life))),
-            Ev::LbSeen(host) | Ev::Nomination { to: host, .. } => Some((*host, None)),
-            Ev::Begin(_) | Ev::End(_) | Ev::Start(_) | Ev::Disk { .. } | Ev::Check => None,
+            Ev::LbSeen(host) | Ev::Reload(host) | Ev::Nomination { to: host, .. } => Some((*host, None)),
+            Ev::Begin(_) | Ev::End(_) | Ev::Start(_) | Ev::Retire(_) | Ev::Disk { .. } | Ev::Check => None,
         };
         if let Some((host, life)) = of {
             let it = &mut self.hosts[host];
@@ -300,6 +388,13 @@ impl World {
             Ev::Begin(fault) => self.turn(&fault, true),
             Ev::End(fault) => self.turn(&fault, false),
             Ev::Start(host) => self.start(host),
+            Ev::Feed { host, event: Event::Report { node, report }, .. } => {
+                // The cluster's socket hands on nothing of a node that is no peer.
+                let peer = self.index(&node);
+                if self.hosts[host].knows.contains(&peer) {
+                    self.feed(host, Event::Report { node, report });
+                }
+            }
             Ev::Feed { host, event, .. } => self.feed(host, event),
             Ev::Tick { host, serial, .. } => {
                 if self.hosts[host].tick_serial == serial {
@@ -315,6 +410,8 @@ impl World {
                 self.feed(host, Event::Lb { healthy, reason: "heartbeat".to_owned() });
             }
             Ev::Kernel { host, revision, .. } => self.kernel(host, revision),
+            Ev::Reload(host) => self.reload(host),
+            Ev::Retire(host) => self.down(host, true, false),
             Ev::Disk { host, life, record } => self.disk(host, life, record),
             Ev::Announce { host, life, serial, index } => self.announcement(host, life, serial, index),
             Ev::Nomination { from, from_life, to, epoch, drain } => {
@@ -337,23 +434,31 @@ impl World {
         if self.hosts[host].downs > 0 || self.hosts[host].vip.is_some() {
             return;
         }
-        let peers = self.names.iter().enumerate().filter(|(other, _)| *other != host);
+        let peers = self.members_beside(host);
         let config = Config {
             node: self.names[host].clone(),
-            peers: peers.map(|(_, name)| name.clone()).collect(),
+            peers: peers.iter().map(|peer| self.names[*peer].clone()).collect(),
             addr: "10.77.0.100".parse().expect("an address"),
             timing: Timing::default(),
         };
         let now = self.local(host);
         let it = &mut self.hosts[host];
-        let (record, adopted) = (it.record.clone(), it.answers);
-        let vip = Vip::new(now, config, record.clone(), adopted);
+        let here = |node: &String| config.peers.contains(node);
+        let route = match &it.route {
+            Route::Via(node) if !here(node) => Route::None,
+            route => route.clone(),
+        };
+        let second_chance = it.second_chance.clone().filter(here);
+        let adopted = Adopted { answer: it.answers, route, second_chance };
+        let record = it.record.clone();
+        let vip = Vip::new(now, config, record.clone(), adopted.clone());
         it.life += 1;
+        it.knows = peers;
         it.kernel_asked = 0;
         it.sent = None;
         it.vip = Some(vip);
         let life = it.life;
-        self.say(|| format!("host{host} starts with {record:?}, adopted: {adopted}"));
+        self.say(|| format!("host{host} starts with {record:?}, {adopted:?}"));
         let lb = self.now + self.random.range(10, 300);
         self.schedule(lb, Ev::LbSeen(host));
         self.schedule(self.now + 1, Ev::Beat { host, life });
@@ -381,6 +486,7 @@ impl World {
         if power {
             it.answers = false;
             it.route = Route::None;
+            it.second_chance = None;
         }
     }
 
@@ -430,6 +536,7 @@ impl World {
         let (now, life) = (self.local(host), self.hosts[host].life);
         let Some(vip) = &self.hosts[host].vip else { return };
         let (revision, report, due) = (vip.desired().revision, vip.report(), vip.next_deadline());
+        let second_chance = vip.desired().second_chance.clone();
         if due <= now {
             self.fail(format!("host{host}'s next deadline is not ahead"));
         }
@@ -439,7 +546,10 @@ impl World {
         self.schedule(at, Ev::Tick { host, life, serial });
         if self.hosts[host].kernel_asked != revision {
             self.hosts[host].kernel_asked = revision;
-            let at = self.hosts[host].kernel_busy_until.max(self.now) + self.random.range(0, 4);
+            // A second chance takes a process.
+            let filter = second_chance.is_some() && second_chance != self.hosts[host].second_chance;
+            let span = if filter { self.random.range(5, 30) } else { self.random.range(0, 4) };
+            let at = self.hosts[host].kernel_busy_until.max(self.now) + span;
             self.hosts[host].kernel_busy_until = at;
             self.schedule(at, Ev::Kernel { host, life, revision });
         }
@@ -451,7 +561,7 @@ impl World {
     fn send_beats(&mut self, host: usize) {
         let Some(vip) = &self.hosts[host].vip else { return };
         let report = vip.report();
-        for to in (0..self.hosts.len()).filter(|to| *to != host) {
+        for to in self.hosts[host].knows.clone() {
             let copies = 1 + u32::from(self.random.percent(2));
             for _ in 0..copies {
                 if !self.passes(host, to) || self.random.percent(self.loss) {
@@ -475,7 +585,10 @@ impl World {
                 self.schedule(at, Ev::Disk { host, life, record });
             }
             Action::ProbePeer { round, node } => {
-                let peer = self.names.iter().position(|name| *name == node).expect("a peer");
+                let peer = self.index(&node);
+                if !self.hosts[host].knows.contains(&peer) {
+                    self.fail(format!("host{host} asks {node}, which is no peer"));
+                }
                 let reachable =
                     self.both_ways(host, peer) && self.runs(peer) && !self.random.percent(self.loss);
                 let span = if reachable { 2 * self.delay() } else { 150 };
@@ -501,8 +614,18 @@ impl World {
                 if self.hosts[host].answers && self.hosts[host].kernel_refuses == 0 {
                     self.fail(format!("host{host} nominates {node} and still answers"));
                 }
-                let to = self.names.iter().position(|name| *name == node).expect("a peer");
+                let to = self.index(&node);
+                if !self.hosts[host].knows.contains(&to) {
+                    self.fail(format!("host{host} nominates {node}, which is no peer"));
+                }
                 let delay = self.delay();
+                // A client gives up at last, and sometimes its connection breaks before.
+                let broken = self.random.percent(15);
+                let patience = if broken { self.random.range(1, 60) } else { CLIENT };
+                let reason = if broken { "connection reset" } else { "timed out" }.to_owned();
+                let outcome = Outcome::Failed { reason };
+                let event = Event::NominationAnswered { node: node.clone(), epoch, outcome };
+                self.schedule(self.now + patience, Ev::Feed { host, life, event });
                 if !self.both_ways(host, to) {
                     return;
                 }
@@ -567,15 +690,36 @@ impl World {
                     self.tally.gave_way += u64::from(reason.contains("gives way"));
                 }
                 self.tally.claims += u64::from(to == VipState::Claiming);
+                if (from, to) == (VipState::Claiming, VipState::Active) {
+                    self.owner_is_ready(host);
+                }
                 self.say(|| format!("host{host} {} -> {}: {reason}", from.as_str(), to.as_str()));
             }
             Action::Note(text) => {
+                self.tally.waits += u64::from(text.contains("its answer is lost"));
                 self.tally.renewals += u64::from(text.starts_with("goes on as the owner with epoch"));
                 self.tally.unwritten +=
                     u64::from(text.contains("not on disk") || text.contains("NOT on disk"));
                 self.say(|| format!("host{host}: {text}"));
             }
         }
+    }
+
+    /// A claim is announced when the kernel has all of it, so that no old connection meets a stranger.
+    fn owner_is_ready(&mut self, host: usize) {
+        let Some(wanted) = self.hosts[host].vip.as_ref().map(|vip| vip.desired().second_chance.clone())
+        else {
+            return;
+        };
+        self.tally.second_chances += u64::from(wanted.is_some());
+        if wanted.is_some() && self.hosts[host].second_chance != wanted {
+            let has = self.hosts[host].second_chance.clone();
+            self.fail(format!("host{host} announces, wants a second chance at {wanted:?} and has {has:?}"));
+        }
+    }
+
+    fn index(&self, node: &str) -> usize {
+        self.names.iter().position(|name| *name == node).expect("a node")
     }
 
     pub(crate) fn ballot_of(&self, host: usize) -> Option<Ballot> {
@@ -600,6 +744,7 @@ impl World {
         }
         self.hosts[host].answers = net.answer;
         self.hosts[host].route = net.route;
+        self.hosts[host].second_chance = net.second_chance;
         self.schedule(self.now, Ev::Feed { host, life, event: Event::Installed { revision } });
     }
 
@@ -612,8 +757,9 @@ impl World {
                 self.schedule(self.now, Ev::Feed { host, life, event });
             }
             DiskMode::Good => {
-                // A write of a process that died meanwhile may or may not be there.
-                if self.hosts[host].life != life && self.random.percent(50) {
+                // A write of a process that died meanwhile may or may not be there, but not after the next one has begun.
+                let next = self.hosts[host].vip.is_some();
+                if self.hosts[host].life != life && (next || self.random.percent(50)) {
                     return;
                 }
                 if self.hosts[host].life != life && record.ballot < self.hosts[host].record.ballot {

@@ -1,5 +1,5 @@
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -42,9 +42,31 @@ async fn a_reader_that_waits_is_woken() {
 #[test]
 fn a_payload_that_is_too_long_is_refused() {
     let beats = Beats::new();
-    assert_eq!(beats.set(Bytes::from(vec![0; PAYLOAD_MAX_BYTES])), Ok(()));
-    let error = beats.set(Bytes::from(vec![0; PAYLOAD_MAX_BYTES + 1])).unwrap_err();
+    let set = |bytes| beats.set(Bytes::from(vec![0; bytes]), Duration::from_secs(1));
+    assert_eq!(set(PAYLOAD_MAX_BYTES), Ok(()));
+    let error = set(PAYLOAD_MAX_BYTES + 1).unwrap_err();
     assert_eq!(error, TooLong(1_201));
     assert_eq!(error.to_string(), "a beat of 1201 bytes; 1200 are permitted");
-    assert_eq!(beats.payload.borrow().len(), PAYLOAD_MAX_BYTES);
+    assert_eq!(beats.said.borrow().as_ref().unwrap().payload.len(), PAYLOAD_MAX_BYTES);
+}
+
+#[test]
+fn only_what_has_lapsed_is_news_when_it_is_renewed() {
+    let beats = Beats::new();
+    let mut said = beats.said.subscribe();
+    let second = Duration::from_secs(1);
+    beats.renew(second);
+    assert!(said.borrow_and_update().is_none(), "there is nothing to say yet");
+    beats.set(Bytes::from_static(b"a"), second).unwrap();
+    assert!(said.has_changed().unwrap());
+    said.mark_unchanged();
+    let now = tokio::time::Instant::now();
+    beats.renew_at(now, second);
+    assert!(!said.has_changed().unwrap(), "it is being said");
+    beats.renew_at(now + second, second);
+    assert!(said.has_changed().unwrap(), "it was not said any more");
+    // The same again is said at once all the same.
+    said.mark_unchanged();
+    beats.set(Bytes::from_static(b"a"), second).unwrap();
+    assert!(said.has_changed().unwrap());
 }

@@ -4,6 +4,10 @@
 //! starts it anew if it ends, publishes this node's table and keeps a [`View`] of the peers'. It refuses to
 //! conclude anything from silence: a silent manager is not a dead host.
 //!
+//! Who is forgotten is a *mark*: a node's name and its last generation that does not count any more. Every node that
+//! hears a mark of a node it does not hear itself keeps and repeats it, so it outlives the manager that was told first;
+//! [`Gossip::marks`] is for the disk. Who is alive is marked by nobody.
+//!
 //! A generation is a boot and, in its low bits, how often the gossip was started anew within it: a state that
 //! begins from nothing must not be taken for the one before.
 
@@ -51,6 +55,9 @@ const LISTEN: Duration = Duration::from_secs(3);
 /// Requests that may wait.
 const COMMANDS: usize = 16;
 
+/// Who is forgotten, and up to which generation.
+pub type Marks = BTreeMap<String, u64>;
+
 /// Why a node cannot be forgotten.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ForgetError {
@@ -75,6 +82,7 @@ enum Command {
 pub struct Gossip {
     table: watch::Sender<Option<Table>>,
     view: watch::Receiver<Arc<View>>,
+    marks: watch::Receiver<Marks>,
     commands: mpsc::Sender<Command>,
 }
 
@@ -92,6 +100,11 @@ impl Gossip {
     /// The peers, as the gossip knows them; the latest view, however many there were meanwhile.
     pub fn view(&self) -> watch::Receiver<Arc<View>> {
         self.view.clone()
+    }
+
+    /// Who is forgotten, for [`Config::forgotten`](super::Config::forgotten) of the next start.
+    pub fn marks(&self) -> watch::Receiver<Marks> {
+        self.marks.clone()
     }
 
     /// Tells all nodes that `node`, which is dead, does not come back: until it does, with a new boot or alive after
@@ -120,6 +133,7 @@ pub(super) struct Parts {
     pub(super) boot: u64,
     pub(super) pool: ipnet::Ipv4Net,
     pub(super) peers: Vec<PeerAddr>,
+    pub(super) forgotten: Marks,
     pub(super) metrics: Arc<Metrics>,
     pub(super) reporter: Arc<Reporter>,
 }
@@ -128,6 +142,9 @@ pub(super) struct Parts {
 pub(super) fn new(parts: Parts) -> (Gossip, impl Future<Output = ()>) {
     let (table, tables) = watch::channel(None);
     let (views, view) = watch::channel(Arc::new(View::default()));
+    let (kept, marks) = watch::channel(parts.forgotten);
+    // A mark may be older than its node's return: first listen whether that is alive.
+    let hold_until = Instant::now() + if marks.borrow().is_empty() { Duration::ZERO } else { LISTEN };
     let (commands, requests) = mpsc::channel(COMMANDS);
     let addr = SocketAddr::V4(parts.endpoint.local());
     let here = Here { node: parts.node, boot: parts.boot, addr, pool: parts.pool, peers: parts.peers };
@@ -141,11 +158,11 @@ pub(super) fn new(parts: Parts) -> (Gossip, impl Future<Output = ()>) {
         views,
         requests,
         said: BTreeMap::new(),
-        forgotten: BTreeMap::new(),
+        forgotten: kept,
         awake: Instant::now(),
-        hold_until: Instant::now(),
+        hold_until,
     };
-    (Gossip { table, view, commands }, task.run())
+    (Gossip { table, view, marks, commands }, task.run())
 }
 
 struct Task {
@@ -159,8 +176,8 @@ struct Task {
     requests: mpsc::Receiver<Command>,
     /// The values of the table that this start of the gossip says.
     said: BTreeMap<String, String>,
-    /// Who was forgotten here, up to which generation.
-    forgotten: BTreeMap<String, u64>,
+    /// Who is forgotten, as far as this node knows.
+    forgotten: watch::Sender<Marks>,
     /// When this task last ran.
     awake: Instant,
     hold_until: Instant,
@@ -199,8 +216,10 @@ impl Task {
             catchup_callback: None,
             extra_liveness_predicate: None,
         };
-        let marks = self.forgotten.iter().map(|(node, mark)| (table::forgotten_key(node), mark.to_string()));
-        let values = std::iter::once(table::encode_pool(self.here.pool)).chain(marks).collect();
+        let mut values = vec![table::encode_pool(self.here.pool)];
+        values.extend(
+            self.forgotten.borrow().iter().map(|(node, mark)| (table::forgotten_key(node), mark.to_string())),
+        );
         spawn_chitchat(config, values, &socket::Sealed(Arc::clone(&self.endpoint))).await
     }
 
@@ -231,8 +250,6 @@ impl Task {
                         let _ = answer.send(outcome);
                     }
                     Some(Command::Peers(peers)) => {
-                        let named: BTreeSet<_> = peers.iter().map(|peer| &peer.node).collect();
-                        self.forgotten.retain(|node, _| named.contains(node));
                         self.here.peers = peers;
                     }
                     None => return None,
@@ -270,13 +287,33 @@ impl Task {
             None => return Err(ForgetError::Unknown(node.to_owned())),
             Some((Liveness::Live, _)) => return Err(ForgetError::Live(node.to_owned())),
             Some((Liveness::Unheard | Liveness::Dead | Liveness::Forgotten, generation)) => {
-                self.forgotten.insert(node.to_owned(), generation);
-                let (key, value) = (table::forgotten_key(node), generation.to_string());
-                handle.with_chitchat(|chitchat| chitchat.self_node_state().set(&key, &value)).await;
+                let mut marks = self.forgotten.borrow().clone();
+                marks.insert(node.to_owned(), generation);
+                self.mark(handle, marks).await;
             }
         }
         info!(node, "node is forgotten");
         Ok(())
+    }
+
+    /// Says `marks` from now on, and no others.
+    async fn mark(&self, handle: &ChitchatHandle, marks: Marks) {
+        let before = self.forgotten.borrow().clone();
+        if before == marks {
+            return;
+        }
+        handle
+            .with_chitchat(|chitchat| {
+                let own = chitchat.self_node_state();
+                for node in before.keys().filter(|node| !marks.contains_key(*node)) {
+                    own.delete(&table::forgotten_key(node));
+                }
+                for (node, mark) in &marks {
+                    own.set(table::forgotten_key(node), mark);
+                }
+            })
+            .await;
+        self.forgotten.send_replace(marks);
     }
 
     /// Compares the view with what the gossip holds, and speaks to those that it does not hear.
@@ -289,16 +326,14 @@ impl Task {
         let lives = handle.with_chitchat(|chitchat| observe(chitchat)).await;
         let before = Arc::clone(&self.views.borrow());
         let hold = now < self.hold_until;
-        let (view, refusals) = view::build(&self.here, &lives, &self.forgotten, &before, hold);
+        let marks = self.forgotten.borrow().clone();
+        let (view, marks, refusals) = view::build(&self.here, &lives, &marks, &before, hold);
+        self.mark(handle, marks).await;
         for refusal in refusals {
             self.reporter.report(now.into_std(), refusal);
         }
         for peer in &self.here.peers {
             let live = view.nodes.get(&peer.node).is_some_and(|view| view.liveness == Liveness::Live);
-            if live && self.forgotten.remove(&peer.node).is_some() {
-                let key = table::forgotten_key(&peer.node);
-                handle.with_chitchat(|chitchat| chitchat.self_node_state().delete(&key)).await;
-            }
             if !live {
                 // It ends with the gossip only, which is seen elsewhere.
                 let _ = handle.gossip(peer.addr.into());

@@ -10,6 +10,7 @@ use ipnet::Ipv4Net;
 use super::super::PeerAddr;
 use super::super::refusal::Refusal;
 use super::super::table::{self, Table};
+use super::Marks;
 
 /// What the gossip thinks of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -93,22 +94,24 @@ pub(super) const fn boot_of(generation: u64) -> u64 {
     generation >> super::RESTART_BITS
 }
 
-/// The view, given the one before, and who is refused. With `hold`, nobody dies: this process was asleep itself.
+/// The view, given the one before, the marks from now on, and who is refused. With `hold`, nobody dies and nobody who was
+/// never heard is forgotten: this process was asleep itself, or has just started.
 pub(super) fn build(
     here: &Here,
     lives: &[Life],
-    forgotten: &BTreeMap<String, u64>,
+    forgotten: &Marks,
     before: &View,
     hold: bool,
-) -> (View, Vec<Refusal>) {
+) -> (View, Marks, Vec<Refusal>) {
     let mut refusals = Vec::new();
-    let mut marks = forgotten.clone();
+    let mut said = Marks::new();
     for (node, generation) in
         lives.iter().filter(|life| life.live).flat_map(|life| table::decode_forgotten(life.values()))
     {
-        let mark = marks.entry(node.to_owned()).or_default();
+        let mark = said.entry(node.to_owned()).or_default();
         *mark = generation.max(*mark);
     }
+    let mut marks = Marks::new();
     let mut nodes = BTreeMap::new();
     for peer in &here.peers {
         let was = before.nodes.get(&peer.node).unwrap_or(&NodeView::UNHEARD);
@@ -123,14 +126,19 @@ pub(super) fn build(
         if hold && was.liveness == Liveness::Live && view.liveness == Liveness::Dead {
             view.liveness = Liveness::Live;
         }
-        let is_forgotten = marks.get(&peer.node).is_some_and(|mark| view.generation <= *mark);
-        if is_forgotten && view.liveness != Liveness::Live {
-            view = NodeView { liveness: Liveness::Forgotten, table: None, ..view };
+        // Those of an earlier life count no more, whoever says them.
+        let valid = |marks: &Marks| marks.get(&peer.node).copied().filter(|mark| view.generation <= *mark);
+        let (own, said) = (valid(forgotten), valid(&said));
+        if let Some(mark) = own.max(said).filter(|_| view.liveness != Liveness::Live) {
+            marks.insert(peer.node.clone(), mark);
+            if said.is_some() || !(hold && view.liveness == Liveness::Unheard) {
+                view = NodeView { liveness: Liveness::Forgotten, table: None, ..view };
+            }
         }
         nodes.insert(peer.node.clone(), view);
     }
     refusals.extend(lives.iter().filter(|life| life.live).filter_map(|life| misfit(here, life)));
-    (View { nodes }, refusals)
+    (View { nodes }, marks, refusals)
 }
 
 fn see(here: &Here, peer: &PeerAddr, life: &Life, was: &NodeView, refusals: &mut Vec<Refusal>) -> NodeView {

@@ -20,14 +20,16 @@ async fn another_secret_is_not_heard_and_both_are_told() {
     assert_eq!(
         refusal(&mut nodes[0], |refusal| matches!(refusal, Refusal::Secret { .. })).await,
         format!(
-            "what {addr} sends as node host3 does not open with the secret of host1: the two have different secrets"
+            "what comes from {addr} as node host3 does not open with the secret of host1: the two may have different \
+             secrets, or somebody else sends in that name"
         ),
     );
     assert_eq!(
         refusal(&mut other, |refusal| matches!(refusal, Refusal::Secret { node, .. } if node == "host1"))
             .await,
         format!(
-            "what {here} sends as node host1 does not open with the secret of host3: the two have different secrets"
+            "what comes from {here} as node host1 does not open with the secret of host3: the two may have different \
+             secrets, or somebody else sends in that name"
         ),
     );
     dropped(&nodes[0], Dropped::WrongKey, 3).await;
@@ -92,7 +94,7 @@ async fn a_recording_is_good_for_nothing() {
     let (mut nodes, peers) = cluster(2).await;
     let (one, two) = (peers[0].addr, peers[1].addr);
     nodes[1].running.endpoint.faults.record();
-    nodes[1].beats.set(Bytes::from_static(b"recorded")).unwrap();
+    nodes[1].beats.set(Bytes::from_static(b"recorded"), LONG).unwrap();
     beat(&mut nodes[0], |beat| beat.payload == "recorded").await;
     until(&nodes[0], "host2", Liveness::Live, 1, Some(1)).await;
     let recorded = nodes[1].running.endpoint.faults.recorded();
@@ -102,7 +104,7 @@ async fn a_recording_is_good_for_nothing() {
 
     // Again, at once; from its own address, to the same life.
     let before = nodes[0].running.endpoint.dropped(Dropped::Replayed);
-    nodes[1].beats.set(Bytes::from_static(b"present")).unwrap();
+    nodes[1].beats.set(Bytes::from_static(b"present"), LONG).unwrap();
     beat(&mut nodes[0], |beat| beat.payload == "present").await;
     for datagram in &to_one {
         nodes[0].running.endpoint.receive(Instant::now(), two.into(), datagram);

@@ -16,7 +16,7 @@ async fn three_nodes_learn_of_each_other_and_of_every_change() {
         }
     }
     nodes[0].gossip.publish(table(1, 1, 2)).unwrap();
-    nodes[0].beats.set(Bytes::from_static(b"news")).unwrap();
+    nodes[0].beats.set(Bytes::from_static(b"news"), LONG).unwrap();
     until(&nodes[1], "host1", Liveness::Live, 1, Some(2)).await;
     beat(&mut nodes[2], |beat| beat.node == "host1" && beat.payload == "news").await;
 
@@ -97,6 +97,76 @@ async fn a_dead_node_is_forgotten_by_all_and_may_return() {
     until(&nodes[1], "host3", Liveness::Live, 2, Some(1)).await;
 }
 
+/// Stops the first node, which was told to forget host3, and starts it again, with or without what it has on disk.
+async fn restart_the_teller(nodes: &mut Vec<Cluster>, peers: &[PeerAddr], forgotten: Marks) {
+    let addr = peers[0].addr;
+    stop(nodes.remove(0)).await;
+    let socket = UdpSocket::bind(addr).await.unwrap();
+    let config = Config { forgotten, ..config(1, 2, addr, peers) };
+    nodes.insert(0, join(socket, config).await);
+}
+
+#[tokio::test]
+async fn who_is_forgotten_stays_so_when_the_manager_that_was_told_restarts_without_a_disk() {
+    let (mut nodes, peers) = cluster(3).await;
+    for at in [0, 1] {
+        until(&nodes[at], "host3", Liveness::Live, 1, Some(1)).await;
+    }
+    stop(nodes.pop().unwrap()).await;
+    until(&nodes[0], "host3", Liveness::Dead, 1, Some(1)).await;
+    nodes[0].gossip.forget("host3").await.unwrap();
+    until(&nodes[1], "host3", Liveness::Forgotten, 1, None).await;
+
+    let mut seen = nodes[1].gossip.view();
+    restart_the_teller(&mut nodes, &peers, Marks::new()).await;
+    until(&nodes[1], "host1", Liveness::Live, 2, Some(1)).await;
+    until(&nodes[0], "host2", Liveness::Live, 1, Some(1)).await;
+    // host2 has told it, though host2 holds the dead life's values still.
+    until(&nodes[0], "host3", Liveness::Forgotten, 1, None).await;
+    assert_eq!(seen.borrow_and_update().nodes["host3"].liveness, Liveness::Forgotten);
+    assert_eq!(*nodes[0].gossip.marks().borrow(), *nodes[1].gossip.marks().borrow());
+
+    // And who comes back is back everywhere, and marked nowhere.
+    let socket = UdpSocket::bind(peers[2].addr).await.unwrap();
+    let back = join(socket, config(3, 2, peers[2].addr, &peers)).await;
+    for at in [0, 1] {
+        until(&nodes[at], "host3", Liveness::Live, 2, Some(1)).await;
+        let mut marks = nodes[at].gossip.marks();
+        let none = marks.wait_for(Marks::is_empty);
+        tokio::time::timeout(NEVER, none).await.expect("the mark is kept").unwrap();
+    }
+    stop(back).await;
+    // A death after that is a death, and not an old mark.
+    for at in [0, 1] {
+        until(&nodes[at], "host3", Liveness::Dead, 2, Some(1)).await;
+    }
+}
+
+/// The other node never heard it, because the two did not reach each other.
+#[tokio::test]
+async fn who_is_forgotten_by_one_alone_stays_so_when_that_one_restarts() {
+    let (mut nodes, peers) = cluster(3).await;
+    for at in [0, 1] {
+        until(&nodes[at], "host3", Liveness::Live, 1, Some(1)).await;
+    }
+    until(&nodes[1], "host1", Liveness::Live, 1, Some(1)).await;
+    stop(nodes.pop().unwrap()).await;
+    nodes[0].running.endpoint.faults.cut(peers[1].addr.into());
+    for at in [0, 1] {
+        until(&nodes[at], "host3", Liveness::Dead, 1, Some(1)).await;
+    }
+    until(&nodes[1], "host1", Liveness::Dead, 1, Some(1)).await;
+    nodes[0].gossip.forget("host3").await.unwrap();
+    until(&nodes[0], "host3", Liveness::Forgotten, 1, None).await;
+    let on_disk = nodes[0].gossip.marks().borrow().clone();
+    assert_eq!(on_disk, Marks::from([("host3".to_owned(), 1 << 8)]));
+    assert_eq!(nodes[1].gossip.view().borrow().nodes["host3"].liveness, Liveness::Dead);
+
+    restart_the_teller(&mut nodes, &peers, on_disk).await;
+    until(&nodes[1], "host3", Liveness::Forgotten, 1, None).await;
+    until(&nodes[0], "host3", Liveness::Forgotten, 1, None).await;
+}
+
 #[tokio::test]
 async fn nodes_join_and_leave_while_the_others_run() {
     let (mut nodes, mut peers) = cluster(2).await;
@@ -148,7 +218,7 @@ async fn what_is_lost_one_way_arrives_through_a_third() {
     until(&nodes[1], "host1", Liveness::Live, 1, Some(2)).await;
     // Beats are direct or not at all: that is what they are for.
     beats_of(&mut nodes[0], &["host2", "host3"]).await;
-    nodes[0].beats.set(Bytes::from_static(b"unheard")).unwrap();
+    nodes[0].beats.set(Bytes::from_static(b"unheard"), LONG).unwrap();
     beat(&mut nodes[2], |beat| beat.payload == "unheard").await;
     beats_of(&mut nodes[1], &["host3"]).await;
     nodes[0].running.endpoint.faults.heal();
@@ -186,10 +256,10 @@ async fn what_the_configuration_alone_shows_is_an_error_at_start() {
         "cluster.name: \"My cluster\" must be 1 to 32 of a-z, 0-9 and '-'",
         "node: \"\" must be 1 to 20 of a-z, 0-9 and '-'",
         "boot: 18446744073709551615 is more than 72057594037927935",
-        "listen: must be the address peers know this node by",
+        "api.listen: must be the address peers know this node by",
         "peers[0].node: host1 is this node's own name",
         "peers[1].node: host2 is given twice",
-        "peers[0].addr: ADDR of host2 is the address of host1 too",
+        "peers[0].api: ADDR of host2 is the address of host1 too",
         "peers[0].pool: 10.77.0.0/16 of host2 overlaps 10.77.1.0/24 of host1",
         "peers: there are 32; 31 are permitted",
     ];
@@ -198,4 +268,35 @@ async fn what_the_configuration_alone_shows_is_an_error_at_start() {
     let error = super::super::start(good, &Registry::new()).await.unwrap_err();
     assert!(matches!(error, Error::Bind { .. }) && error.to_string().contains(&addr.to_string()), "{error}");
     drop(taken);
+}
+
+/// Who reports nothing any more is not said to be as before, though its process lives and gossips.
+#[tokio::test]
+async fn beats_end_with_who_makes_the_report_and_begin_again_with_it() {
+    let (mut nodes, _peers) = cluster(2).await;
+    nodes[1].beats.set(Bytes::from_static(b"brief"), Duration::from_millis(300)).unwrap();
+    beat(&mut nodes[0], |beat| beat.payload == "brief").await;
+    let silence = async {
+        while tokio::time::timeout(Duration::from_secs(1), nodes[0].incoming.recv()).await.is_ok() {}
+    };
+    tokio::time::timeout(NEVER, silence).await.expect("it is repeated for ever");
+    nodes[1].beats.renew(LONG);
+    beat(&mut nodes[0], |beat| beat.payload == "brief").await;
+    beats_of(&mut nodes[0], &["host2"]).await;
+}
+
+#[tokio::test]
+async fn a_task_that_is_over_is_noticed() {
+    let (mut nodes, _peers) = cluster(2).await;
+    let ended = nodes[0].running.ended();
+    beats_of(&mut nodes[0], &["host2"]).await;
+    nodes[0].running.spawn("a test", async { panic!("as the test wants it") });
+    assert_eq!(tokio::time::timeout(NEVER, ended).await.expect("nobody notices"), "a test");
+    // Who asks later hears of the same, and who drops all of it is told too.
+    assert_eq!(nodes[0].running.ended().await, "a test");
+    let (other, tasks) = (nodes[1].running.ended(), nodes[1].running.tasks.len());
+    assert_eq!(tasks, 3, "receiving, beats, gossip");
+    nodes[1].running.tasks.abort_all();
+    let task = tokio::time::timeout(NEVER, other).await.expect("nobody notices");
+    assert!(["receiving datagrams", "sending beats", "gossip"].contains(&task), "{task}");
 }

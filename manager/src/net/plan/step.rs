@@ -59,6 +59,11 @@ pub enum Change {
 }
 
 impl Change {
+    /// Whether it takes a process of its own, which may be slow.
+    pub const fn is_filter(&self) -> bool {
+        matches!(self, Self::InstallFilter(_) | Self::RemoveFilter)
+    }
+
     /// Whether it only serves connections that began at the public address's former owner: new ones work without.
     pub fn is_second_chance(&self) -> bool {
         match self {
@@ -148,6 +153,9 @@ pub enum Conflict {
         /// Why not.
         reason: String,
     },
+    /// Something of the public address that nobody waits for.
+    #[error("not all of the public address is as it should be, which is tried again: {0}")]
+    Undone(String),
 }
 
 impl Conflict {

@@ -23,26 +23,27 @@ fn settings_that_can_never_work_are_refused_by_name() {
     assert!(settings().check().is_ok());
     let elsewhere = Some("192.0.2.7".parse().unwrap());
     assert!(Settings { vip: elsewhere, ..settings() }.check().is_ok(), "it need not be in the LAN's network");
-    let table: [(&str, &str, Spoil); 19] = [
-        ("interface", "no interface name", |s| s.interface = String::new()),
-        ("interface", "no interface name", |s| s.interface = "a234567890123456".into()),
-        ("interface", "no interface name", |s| s.interface = "../x".into()),
-        ("bridge", "no interface name", |s| s.bridge = "..".into()),
-        ("bridge", "no interface name", |s| s.bridge = "phx 0".into()),
-        ("bridge", "is the LAN interface", |s| s.bridge = "eth0".into()),
-        ("pool", "too small", |s| s.pool = "10.77.11.0/31".parse().unwrap()),
-        ("pool", "not a host address", |s| s.host_addr = "10.77.12.1".parse().unwrap()),
-        ("pool", "not a host address", |s| s.host_addr = "10.77.11.255".parse().unwrap()),
-        ("peers", "overlap", |s| s.peers.push(peer("10.77.12.128/25", "10.77.0.14"))),
-        ("peers", "overlap", |s| s.peers.push(peer("10.0.0.0/8", "192.168.0.14"))),
-        ("peers", "not an address on the LAN", |s| s.peers.push(peer("10.77.14.0/24", "10.77.14.1"))),
-        ("vip", "of no pool", |s| s.vip = Some("10.77.11.5".parse().unwrap())),
-        ("vip", "of no pool", |s| s.vip = Some("10.77.13.255".parse().unwrap())),
-        ("vip", "peer's own", |s| s.vip = Some("10.77.0.13".parse().unwrap())),
-        ("vip", "not an address of one host", |s| s.vip = Some("0.0.0.0".parse().unwrap())),
-        ("vip", "not an address of one host", |s| s.vip = Some("127.0.0.9".parse().unwrap())),
-        ("vip", "not an address of one host", |s| s.vip = Some("224.0.0.18".parse().unwrap())),
-        ("vip", "not an address of one host", |s| s.vip = Some("255.255.255.255".parse().unwrap())),
+    let table: [(&str, &str, Spoil); 20] = [
+        ("network.interface", "no interface name", |s| s.interface = String::new()),
+        ("network.interface", "no interface name", |s| s.interface = "a234567890123456".into()),
+        ("network.interface", "no interface name", |s| s.interface = "../x".into()),
+        ("network.bridge", "no interface name", |s| s.bridge = "..".into()),
+        ("network.bridge", "no interface name", |s| s.bridge = "phx 0".into()),
+        ("network.bridge", "is the LAN interface", |s| s.bridge = "eth0".into()),
+        ("network.pool", "too small", |s| s.pool = "10.77.11.0/31".parse().unwrap()),
+        ("network.pool", "not a host address", |s| s.host_addr = "10.77.12.1".parse().unwrap()),
+        ("network.pool", "not a host address", |s| s.host_addr = "10.77.11.255".parse().unwrap()),
+        ("peers[2].pool", "overlap", |s| s.peers.push(peer("10.77.12.128/25", "10.77.0.14"))),
+        ("peers[2].pool", "overlap", |s| s.peers.push(peer("10.0.0.0/8", "192.168.0.14"))),
+        ("peers[2].api", "not an address on the LAN", |s| s.peers.push(peer("10.77.14.0/24", "10.77.14.1"))),
+        ("vip.addr", "of no pool", |s| s.vip = Some("10.77.11.5".parse().unwrap())),
+        ("vip.addr", "of no pool", |s| s.vip = Some("10.77.13.255".parse().unwrap())),
+        ("vip.addr", "peer's own", |s| s.vip = Some("10.77.0.13".parse().unwrap())),
+        ("vip.addr", "not an address of one host", |s| s.vip = Some("0.0.0.0".parse().unwrap())),
+        ("vip.addr", "not an address of one host", |s| s.vip = Some("127.0.0.9".parse().unwrap())),
+        ("vip.addr", "not an address of one host", |s| s.vip = Some("169.254.0.9".parse().unwrap())),
+        ("vip.addr", "not an address of one host", |s| s.vip = Some("224.0.0.18".parse().unwrap())),
+        ("vip.addr", "not an address of one host", |s| s.vip = Some("255.255.255.255".parse().unwrap())),
     ];
     for (field, part, spoil) in table {
         let mut settings = settings();

@@ -2,8 +2,9 @@ use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
+use tokio::time::Instant;
 
-use super::{Failure, Judge, Verdict, ask};
+use super::{Broken, Failure, GIVE_UP, Judge, Verdict, ask};
 
 fn late() -> Result<(), Failure> {
     Err(Failure { words: "late".to_owned(), is_conclusive: false })
@@ -75,4 +76,28 @@ async fn a_port_nobody_listens_on_is_conclusive_and_silence_is_not() {
     drop(listener);
     let refused = ask(at, Duration::from_secs(10)).await.unwrap_err();
     assert!(refused.is_conclusive && refused.words.contains(&at.to_string()), "{refused:?}");
+}
+
+#[test]
+fn one_that_stays_broken_is_replaced_once_and_not_before_its_time() {
+    let (start, step) = (Instant::now(), Duration::from_secs(1));
+    let no = Verdict::Broken("no answer".to_owned());
+    let mut broken = Broken::default();
+    assert_eq!(broken.for_too_long(start, &no), None);
+    assert_eq!(broken.for_too_long(start + GIVE_UP - step, &no), None);
+    assert_eq!(broken.for_too_long(start + GIVE_UP - step, &Verdict::Fit), None, "it recovers");
+    assert_eq!(broken.for_too_long(start + GIVE_UP, &no), None, "counted anew");
+    let why = broken.for_too_long(start + GIVE_UP + GIVE_UP, &no).unwrap();
+    assert_eq!(why, "serves nobody for 5 s: no answer");
+    assert_eq!(broken.for_too_long(start + GIVE_UP + GIVE_UP + step, &no), None, "said already");
+}
+
+#[test]
+fn a_long_silence_takes_no_more_memory() {
+    let mut judge = Judge::default();
+    for number in 0..1_000 {
+        judge.take(number, late(), 3);
+    }
+    assert_eq!(judge.failed.len(), 3);
+    assert_eq!(judge.take(1_000, Ok(()), 3), Some(Verdict::Fit));
 }

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 
-use super::{Action, Ballot, Event, Outcome, Record, Time, Vip, VipReport, VipState, config, station};
+use super::{
+    Action, Adopted, Ballot, Event, Outcome, Record, Route, Time, Vip, VipReport, VipState, config, station,
+};
 
 fn node() -> impl Strategy<Value = String> {
     (1_u8..5).prop_map(|index| format!("host{index}"))
@@ -47,6 +49,7 @@ enum Step {
     Kernel(bool),
     Handover(Option<String>),
     Leave,
+    Peers(Vec<String>),
     Pass(u64),
 }
 
@@ -63,8 +66,18 @@ fn step() -> impl Strategy<Value = Step> {
         3 => any::<bool>().prop_map(Step::Kernel),
         1 => proptest::option::of(node()).prop_map(Step::Handover),
         1 => prop_oneof![9 => Just(Step::Pass(10)), 1 => Just(Step::Leave)],
+        1 => proptest::collection::vec(node(), 0..4).prop_map(Step::Peers),
         6 => prop_oneof![8 => 1_u64..400, 1 => 1_001_u64..9_000].prop_map(Step::Pass),
     ]
+}
+
+fn adopted() -> impl Strategy<Value = Adopted> {
+    let peer = || prop_oneof![Just("host1".to_owned()), Just("host3".to_owned())];
+    let route = prop_oneof![Just(Route::None), Just(Route::OwnLb), peer().prop_map(Route::Via)];
+    (any::<bool>(), route, proptest::option::of(peer())).prop_map(|(answer, route, second_chance)| {
+        let route = if answer { Route::OwnLb } else { route };
+        Adopted { answer, route, second_chance }
+    })
 }
 
 proptest! {
@@ -72,17 +85,22 @@ proptest! {
     #[test]
     fn any_history(
         steps in proptest::collection::vec(step(), 1..250),
-        adopted in any::<bool>(),
+        adopted in adopted(),
         owned in any::<bool>(),
         epoch in 0_u64..20,
     ) {
         let ballot = (epoch > 0).then(|| Ballot { epoch, node: "host2".to_owned() });
         let record = Record { owned: owned && ballot.is_some(), ballot };
-        let mut vip = Vip::new(Time::default(), config(&["host1", "host3"]), record.clone(), adopted);
+        let mut vip = Vip::new(Time::default(), config(&["host1", "host3"]), record.clone(), adopted.clone());
+        prop_assert_eq!(
+            (vip.desired().answer, &vip.desired().route),
+            (adopted.answer, &adopted.route)
+        );
         let (mut now, mut told, mut disk) = (0, None, record.ballot);
         let (mut writing, mut nominating, mut probing) = (None::<Record>, None::<(String, u64)>, 0);
         let (mut owed, mut id) = (BTreeSet::new(), 0);
         let (mut announcements, mut claims, mut passed) = (0_u64, 0_u64, 0_u64);
+        let mut peers = BTreeSet::from(["host1".to_owned(), "host3".to_owned()]);
         for step in steps {
             let event = match step {
                 Step::Report(node, report) => Event::Report { node, report },
@@ -111,6 +129,10 @@ proptest! {
                         _ => Outcome::Failed { reason },
                     };
                     Event::NominationAnswered { node, epoch, outcome }
+                }
+                Step::Peers(now) => {
+                    peers = now.iter().filter(|node| *node != "host2").cloned().collect();
+                    Event::Peers(now)
                 }
                 Step::Peer(reachable) => Event::PeerProbed { round: probing, reachable },
                 Step::Address(answers) => {
@@ -151,6 +173,7 @@ proptest! {
                     }
                     Action::Nominate { node, epoch, .. } => {
                         prop_assert!(!vip.desired().answer, "it nominates and answers");
+                        prop_assert!(peers.contains(&node), "it nominates {node}, which is no peer");
                         nominating = Some((node, epoch));
                     }
                     Action::AnswerNomination { id, .. } | Action::AnswerHandover { id, .. } => {
@@ -162,9 +185,11 @@ proptest! {
                     }
                     Action::Announce => announcements += 1,
                     Action::Log { to: VipState::Active, .. } => claims += 1,
+                    Action::ProbePeer { node, .. } => {
+                        prop_assert!(peers.contains(&node), "it asks {node}, which is no peer");
+                    }
                     Action::Log { .. }
                     | Action::Note(_)
-                    | Action::ProbePeer { .. }
                     | Action::StopAnnouncing
                     | Action::Beat => {}
                 }
@@ -174,6 +199,14 @@ proptest! {
             prop_assert!(!(idle && vip.desired().answer), "it answers in {:?}", report.state);
             prop_assert!(vip.desired().answer || report.state != VipState::Active);
             prop_assert!(vip.next_deadline() > Time::from_millis(now));
+            let shown: BTreeSet<_> = vip.status().peers.into_iter().map(|peer| peer.node).collect();
+            prop_assert_eq!(&shown, &peers);
+            let via = match &vip.desired().route {
+                Route::Via(node) => Some(node),
+                Route::None | Route::OwnLb => None,
+            };
+            let mut ways = via.into_iter().chain(&vip.desired().second_chance);
+            prop_assert!(ways.all(|node| peers.contains(node)), "{:?} among {peers:?}", vip.desired());
             if idle {
                 prop_assert!(report.ballot >= told, "{:?} is told after {told:?}", report.ballot);
                 told.clone_from(&report.ballot);

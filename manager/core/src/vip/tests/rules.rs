@@ -1,6 +1,6 @@
 //! Single rules, each by a short history.
 
-use super::{Action, Event, Outcome, Record, Vip, VipState, World, ballot, config, station};
+use super::{Action, Adopted, Event, Outcome, Record, Vip, VipState, World, ballot, config, station};
 use crate::time::Time;
 use crate::vip::Route;
 
@@ -228,6 +228,141 @@ fn an_announcement_follows_a_heal() {
 }
 
 #[test]
+fn the_way_for_old_connections_is_made_while_the_disk_writes() {
+    let mut world = World::standby();
+    world.event(Event::Nominated { id: 1, from: "host1".to_owned(), epoch: 5, drain: true });
+    assert_eq!(world.asked(), "persist 5!");
+    let writing = world.vip.desired().clone();
+    assert_eq!((writing.answer, writing.second_chance.as_deref()), (false, Some("host1")));
+    // That the kernel has that, or refuses it, says nothing of the claim.
+    world.kernel();
+    let revision = world.vip.desired().revision;
+    world.event(Event::InstallFailed { revision, error: "no nft".to_owned() });
+    assert_eq!((world.asked(), world.vip.state()), (String::new(), VipState::Claiming));
+    world.disk();
+    let installing = world.vip.desired().clone();
+    assert!(installing.answer && installing.revision > writing.revision);
+    assert_eq!(installing.second_chance, writing.second_chance);
+    world.kernel();
+    assert_eq!(world.asked(), "announce, accept 1");
+    assert_eq!(world.vip.desired(), &installing, "all of it was there when it was announced");
+
+    let mut world = World::claiming();
+    world.lb(false);
+    assert_eq!(world.vip.desired().second_chance, None, "it goes with the claim");
+    let mut world = World::standby();
+    world.event(Event::Nominated { id: 1, from: "host1".to_owned(), epoch: 5, drain: false });
+    assert_eq!(world.vip.desired().second_chance, None, "host1 serves nobody any more");
+}
+
+#[test]
+fn who_leaves_is_answered_when_the_kernel_answers_no_more() {
+    let leave = Event::Leave { id: 9 };
+    // A claim on its way into the kernel is given up.
+    let mut world = World::installing();
+    let late = world.vip.desired().revision;
+    world.event(leave.clone());
+    assert_eq!(world.asked(), "refuse 1, persist 5");
+    world.event(Event::Installed { revision: late });
+    world.disk();
+    assert_eq!(world.asked(), "", "that was the claim");
+    world.event(Event::Leave { id: 10 });
+    assert_eq!(world.asked(), "failed 10");
+    world.kernel();
+    assert_eq!(world.asked(), "done 9");
+
+    // An owner that was overruled, before and after it was asked to leave.
+    let overruled = |world: &mut World| world.hears("host3", VipState::Active, Some(ballot(9, "host3")));
+    let mut before = World::active();
+    overruled(&mut before);
+    before.event(leave.clone());
+    let mut after = World::active();
+    after.event(leave.clone());
+    overruled(&mut after);
+    for mut world in [before, after] {
+        world.disk();
+        assert!(!world.asked().contains("done"), "{:?}", world.vip);
+        world.kernel();
+        assert_eq!(world.asked(), "done 9");
+    }
+
+    let mut world = World::installing();
+    world.event(leave);
+    let revision = world.vip.desired().revision;
+    world.event(Event::InstallFailed { revision, error: "no such device".to_owned() });
+    world.disk();
+    world.asked();
+    world.pass(999);
+    assert!(!world.asked().contains('9'));
+    world.pass(1);
+    assert!(world.asked().contains("failed 9"), "it answers, or may");
+}
+
+#[test]
+fn a_nominee_that_is_heard_claiming_is_waited_for_though_its_answer_is_lost() {
+    let failed = || Outcome::Failed { reason: "timed out".to_owned() };
+    let claiming = || {
+        let mut world = World::nominating();
+        world.hears("host1", VipState::Claiming, Some(ballot(5, "host2")));
+        world.answered("host1", 6, failed());
+        assert_eq!(world.asked(), "");
+        world
+    };
+    // It claims for as long as its disk may take, and a little longer until that is heard.
+    let mut world = claiming();
+    for _ in 0..4 {
+        world.pass(287);
+        world.hears("host1", VipState::Claiming, Some(ballot(5, "host2")));
+        assert_eq!(world.asked(), "");
+    }
+    world.hears("host3", VipState::Standby, Some(ballot(5, "host2")));
+    world.pass(4);
+    assert_eq!(world.asked(), "nominate host3 7 true");
+
+    let mut world = claiming();
+    world.hears("host1", VipState::Active, Some(ballot(6, "host1")));
+    assert_eq!(world.asked(), "done 2, persist 6");
+
+    let mut world = claiming();
+    world.pass(150);
+    world.hears("host1", VipState::Standby, Some(ballot(5, "host2")));
+    assert_eq!(world.asked(), "nominate host3 7 true", "it has given up");
+}
+
+#[test]
+fn whether_a_broken_load_balancer_would_move_the_address() {
+    let mut world = World::standby();
+    assert!(!world.vip.would_hand_over(), "it is not here");
+    world.lb(false);
+    assert!(!world.vip.would_hand_over());
+    assert!(!World::installing().vip.would_hand_over());
+
+    let mut world = World::active();
+    assert!(world.vip.would_hand_over());
+    world.pass(300);
+    assert!(!world.vip.would_hand_over(), "nobody is heard");
+    world.hears("host3", VipState::HoldDown, Some(ballot(5, "host2")));
+    assert!(!world.vip.would_hand_over(), "one that is held down takes it only at last");
+    world.hears("host1", VipState::Standby, Some(ballot(5, "host2")));
+    world.lb(false);
+    assert_eq!(world.vip.state(), VipState::Releasing);
+    assert!(world.vip.would_hand_over());
+    world.kernel();
+    world.answered("host1", 6, Outcome::Accepted);
+    assert!(world.vip.would_hand_over(), "it has");
+    world.lb(true);
+    assert!(!world.vip.would_hand_over());
+
+    let mut world = World::active();
+    let mut report = world.vip.report();
+    (report.state, report.eligible, report.lb_healthy) = (VipState::Standby, false, false);
+    for node in ["host1", "host3"] {
+        world.event(Event::Report { node: node.to_owned(), report: report.clone() });
+    }
+    assert!(!world.vip.would_hand_over(), "nobody can take it");
+}
+
+#[test]
 fn second_chances_end_with_time_and_with_the_other_load_balancer() {
     let mut world = World::active();
     assert_eq!(world.vip.desired().second_chance, Some("host1".to_owned()));
@@ -244,7 +379,7 @@ fn second_chances_end_with_time_and_with_the_other_load_balancer() {
 
 #[test]
 fn a_node_alone_serves() {
-    let mut vip = Vip::new(Time::default(), config(&[]), Record::default(), false);
+    let mut vip = Vip::new(Time::default(), config(&[]), Record::default(), Adopted::default());
     let mut out = Vec::new();
     vip.step(Time::from_millis(1), Event::Lb { healthy: true, reason: String::new() }, &mut out);
     vip.step(Time::from_millis(2), Event::AddressProbed { round: 1, answer: None }, &mut out);
@@ -352,4 +487,29 @@ fn nobody_is_nominated_while_it_starts_or_leaves() {
     world.event(Event::Leave { id: 6 });
     world.event(Event::Nominated { id: 7, from: "host1".to_owned(), epoch: 9, drain: false });
     assert_eq!(world.asked(), "done 6, refuse 7");
+}
+
+/// Two hosts that are too busy must not throw the address to and fro.
+#[test]
+fn one_that_is_held_down_gets_it_when_the_load_balancer_stays_broken() {
+    let mut world = World::active();
+    world.pass(300);
+    let held = |world: &mut World| world.hears("host3", VipState::HoldDown, Some(ballot(5, "host2")));
+    held(&mut world);
+    world.lb(false);
+    for _ in 0..14 {
+        assert_eq!(world.vip.state(), VipState::Active, "it may recover");
+        world.pass(200);
+        held(&mut world);
+    }
+    world.lb(true);
+    world.lb(false);
+    world.pass(200);
+    held(&mut world);
+    assert_eq!(world.vip.state(), VipState::Active, "counted anew");
+    for _ in 0..15 {
+        world.pass(200);
+        held(&mut world);
+    }
+    assert_eq!(world.vip.state(), VipState::Releasing);
 }

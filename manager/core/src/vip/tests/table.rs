@@ -103,7 +103,7 @@ const TABLE: [(Situation, [Row; 14]); 7] = [
             ("installed", Active, true, "announce, accept 1"),
             ("not installed", HoldDown, false, "refuse 1, persist 5"),
             ("handover", Claiming, true, "failed 8"),
-            ("leave", Standby, false, "refuse 1, done 9, persist 5"),
+            ("leave", Standby, false, "refuse 1, persist 5"),
         ],
     ),
     (

@@ -36,7 +36,8 @@ fn life(host: u8, boot: u64, live: bool, pool: u8) -> Life {
 }
 
 fn look(lives: &[Life], before: &View) -> (View, Vec<Refusal>) {
-    build(&here(), lives, &BTreeMap::new(), before, false)
+    let (view, _, refusals) = build(&here(), lives, &BTreeMap::new(), before, false);
+    (view, refusals)
 }
 
 fn state(view: &View, node: &str) -> (Liveness, u64, Option<u64>) {
@@ -83,9 +84,9 @@ fn the_last_whole_table_stays() {
 fn nobody_dies_while_this_process_wakes_up() {
     let (before, _) = look(&[life(2, 5, true, 2), life(3, 5, false, 3)], &View::default());
     let lives = [life(2, 5, false, 2), life(3, 5, false, 3)];
-    let (view, _) = build(&here(), &lives, &BTreeMap::new(), &before, true);
+    let (view, ..) = build(&here(), &lives, &BTreeMap::new(), &before, true);
     assert_eq!((state(&view, "host2").0, state(&view, "host3").0), (Liveness::Live, Liveness::Dead));
-    let (view, _) = build(&here(), &lives, &BTreeMap::new(), &view, false);
+    let (view, ..) = build(&here(), &lives, &BTreeMap::new(), &view, false);
     assert_eq!(state(&view, "host2").0, Liveness::Dead);
 }
 
@@ -107,8 +108,54 @@ fn who_is_forgotten_by_anybody_alive_is_forgotten_until_he_returns() {
         assert_eq!((liveness, table), expected, "{what}");
     }
     let own = BTreeMap::from([("host2".to_owned(), 5 << 8)]);
-    let (view, _) = build(&here(), &[life(2, 5, false, 2)], &own, &View::default(), false);
+    let (view, ..) = build(&here(), &[life(2, 5, false, 2)], &own, &View::default(), false);
     assert_eq!(state(&view, "host2").0, Liveness::Forgotten);
+}
+
+#[test]
+fn marks_are_kept_by_all_until_the_node_returns() {
+    let mark = |boot: u64| BTreeMap::from([("host2".to_owned(), boot << 8)]);
+    let none = BTreeMap::new;
+    let says = |live, boot: u64| {
+        let mut other = life(3, 5, live, 3);
+        other.values.push((table::forgotten_key("host2"), (boot << 8).to_string()));
+        other
+    };
+    let table = [
+        // what is heard, the own marks before and after
+        ("said by another", vec![life(2, 5, false, 2), says(true, 5)], none(), mark(5)),
+        ("said by another of one that was never heard", vec![says(true, 5)], none(), mark(5)),
+        ("said by a dead one", vec![life(2, 5, false, 2), says(false, 5)], none(), none()),
+        ("of an earlier life, by another", vec![life(2, 6, false, 2), says(true, 5)], none(), none()),
+        ("of an earlier life, by itself", vec![life(2, 6, false, 2)], mark(5), none()),
+        ("still dead", vec![life(2, 5, false, 2)], mark(5), mark(5)),
+        ("the greater one", vec![life(2, 5, false, 2), says(true, 7)], mark(6), mark(7)),
+        ("never heard", vec![], mark(5), mark(5)),
+        ("alive after all", vec![life(2, 5, true, 2), says(true, 5)], mark(5), none()),
+        ("back", vec![life(2, 5, false, 2), life(2, 6, true, 2), says(true, 5)], mark(5), none()),
+    ];
+    for (what, lives, before, after) in table {
+        let (_, marks, _) = build(&here(), &lives, &before, &View::default(), false);
+        assert_eq!(marks, after, "{what}");
+    }
+    let no_peer = BTreeMap::from([("host9".to_owned(), 5 << 8)]);
+    assert_eq!(build(&here(), &[], &no_peer, &View::default(), false).1, none());
+}
+
+#[test]
+fn after_a_start_nobody_is_forgotten_by_an_old_mark_alone_before_he_could_be_heard() {
+    let own = BTreeMap::from([("host2".to_owned(), 5 << 8)]);
+    let seen = |lives: &[Life], hold| {
+        let (view, marks, _) = build(&here(), lives, &own, &View::default(), hold);
+        assert_eq!(marks, own, "it is kept meanwhile");
+        state(&view, "host2").0
+    };
+    assert_eq!(seen(&[], true), Liveness::Unheard);
+    assert_eq!(seen(&[], false), Liveness::Forgotten);
+    assert_eq!(seen(&[life(2, 5, false, 2)], true), Liveness::Forgotten, "the dead life itself is enough");
+    let mut other = life(3, 5, true, 3);
+    other.values.push((table::forgotten_key("host2"), (5_u64 << 8).to_string()));
+    assert_eq!(seen(&[other], true), Liveness::Forgotten, "another one knows it too");
 }
 
 #[test]
