@@ -44,7 +44,8 @@ async fn there_are_so_many_streams_and_no_more() {
     for _ in 0..8 {
         streams.push(open(&api, "").await);
     }
-    let message = api.refused((Method::GET, "/v1/events", None, ""), 503, "too_many_streams", None).await;
+    let ninth = api.refused((Method::GET, "/v1/events", None, ""), 503, "too_many_streams", None);
+    let message = tokio::time::timeout(NEVER, ninth).await.expect("it is refused, and not served");
     assert_eq!(message, "streams of events: 127.0.0.1 has 8 already, as many as one address may have");
     // All else is answered, and a reader that goes away makes room.
     assert_eq!(api.raw(Method::GET, "/healthz", None, "").await.0, StatusCode::OK);
