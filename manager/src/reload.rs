@@ -209,6 +209,7 @@ impl Reloader {
         parts.driver.set_peers(next.peers.clone()).await;
         parts.scaler.set_peers(apis);
         parts.places.set_members(run::api_members(&next));
+        parts.places.set_peers(run::peer_addrs(&next));
         parts.cluster.set_peers(members).await?;
         // What it cannot do now is done, and complained of, by those who repair the network every second.
         let _ = parts.net.ensure().await;

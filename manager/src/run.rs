@@ -101,8 +101,14 @@ pub async fn run(config: Config, path: PathBuf, leave: bool) -> Result<()> {
         None => (None, None),
     };
     let peers = config.peers.iter().map(|peer| (peer.node.clone(), SocketAddr::V4(peer.api)));
-    let scaler =
-        Scaler::new(&config.node, peers, &secret.token(Purpose::Peer), handle.clone(), gossip.clone());
+    let scaler = Scaler::new(
+        &config.node,
+        Some(IpAddr::V4(*config.api.listen.ip())),
+        peers,
+        &secret.token(Purpose::Peer),
+        handle.clone(),
+        gossip.clone(),
+    );
     let parts = api::Parts {
         driver: handle.clone(),
         scaler: scaler.clone(),
@@ -113,6 +119,7 @@ pub async fn run(config: Config, path: PathBuf, leave: bool) -> Result<()> {
     };
     let context = api::Context::new(parts, &secret);
     let places = api::Places::new(api_members(&config));
+    places.set_peers(peer_addrs(&config));
     let cluster_ended = running.ended();
     let marks = gossip.marks();
     let mut reloader = Reloader::new(reload::Parts {
@@ -260,9 +267,10 @@ async fn open_vip(
 
 /// The ways to the other managers, for nominations and probes.
 fn ways(config: &Config, token: &Token) -> BTreeMap<String, vip::Peer> {
+    let own = IpAddr::V4(*config.api.listen.ip());
     let timing = config.vip_core().map(|core| core.timing).unwrap_or_default();
     let peers = config.peers.iter();
-    peers.map(|peer| (peer.node.clone(), vip::Peer::new(peer.api, token, &timing))).collect()
+    peers.map(|peer| (peer.node.clone(), vip::Peer::new(peer.api, token, &timing).from(own))).collect()
 }
 
 /// Whose connections to the API are not to be kept out by others: this host's and the peers'.
@@ -270,6 +278,11 @@ pub(crate) fn api_members(config: &Config) -> Vec<IpAddr> {
     let peers = config.peers.iter().map(|peer| *peer.api.ip());
     let own = [Ipv4Addr::LOCALHOST, *config.api.listen.ip()];
     peers.chain(own).map(IpAddr::V4).collect()
+}
+
+/// Where each peer's orders come from.
+pub(crate) fn peer_addrs(config: &Config) -> BTreeMap<String, IpAddr> {
+    config.peers.iter().map(|peer| (peer.node.clone(), IpAddr::V4(*peer.api.ip()))).collect()
 }
 
 /// Where the datagrams of the manager whose API is at `api` come from and go to.

@@ -7,7 +7,7 @@
 //! is not told anything.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,6 +57,8 @@ struct Peer {
 #[derive(Debug, Clone)]
 pub struct Scaler {
     node: String,
+    /// Where orders to peers come from; none leaves it to the kernel.
+    local: Option<IpAddr>,
     peers: watch::Sender<Arc<BTreeMap<String, Peer>>>,
     token: Token,
     driver: Handle,
@@ -67,6 +69,7 @@ impl Scaler {
     /// The scaler of `node`, whose `peers` have their APIs there and take orders with `token`.
     pub fn new(
         node: &str,
+        local: Option<IpAddr>,
         peers: impl IntoIterator<Item = (String, SocketAddr)>,
         token: &Token,
         driver: Handle,
@@ -74,6 +77,7 @@ impl Scaler {
     ) -> Self {
         let scaler = Self {
             node: node.to_owned(),
+            local,
             peers: watch::Sender::default(),
             token: token.clone(),
             driver,
@@ -85,7 +89,13 @@ impl Scaler {
 
     /// The other managers are these from now on. A scaling that is under way goes on with those of before.
     pub fn set_peers(&self, peers: impl IntoIterator<Item = (String, SocketAddr)>) {
-        let client = |api, limit| Client::new(api, Some(self.token.clone()), limit);
+        let client = |api, limit| {
+            let client = Client::new(api, Some(self.token.clone()), limit);
+            match self.local {
+                Some(local) => client.from(local),
+                None => client,
+            }
+        };
         let peer =
             |(node, api)| (node, Peer { ask: client(api, ASK_TIMEOUT), tell: client(api, TELL_TIMEOUT) });
         self.peers.send_replace(Arc::new(peers.into_iter().map(peer).collect()));

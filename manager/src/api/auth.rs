@@ -4,13 +4,16 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 
+use super::path::Name;
+use super::places::Caller;
 use super::{ApiError, Context};
 use crate::identity::Token;
 
 /// The caller is an administrator.
 pub(super) struct Administrator;
 
-/// The caller is a peer's manager.
+/// The caller is the manager of the peer that the path names: it has the peers' token, and speaks from where that peer is
+/// configured to be. So a second node of the same name does not speak for the first, whatever its configuration says.
 pub(super) struct PeerManager;
 
 impl FromRequestParts<Context> for Administrator {
@@ -25,7 +28,16 @@ impl FromRequestParts<Context> for PeerManager {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, context: &Context) -> Result<Self, ApiError> {
-        check(parts, &context.peer_token).map(|()| Self)
+        check(parts, &context.peer_token)?;
+        let Name(node) = Name::from_request_parts(parts, context).await?;
+        let Some(caller) = parts.extensions.get::<Caller>() else { return Ok(Self) };
+        let Some(configured) = caller.elsewhere(&node) else { return Ok(Self) };
+        let message = format!(
+            "node {node} is configured here at {configured}, and this comes from {}: either the address is wrong, or two \
+             nodes have that name",
+            caller.addr
+        );
+        Err(ApiError::new(StatusCode::FORBIDDEN, "wrong_address", message))
     }
 }
 

@@ -99,6 +99,7 @@ enum Kind {
 #[derive(Debug)]
 struct State {
     members: BTreeSet<IpAddr>,
+    peers: BTreeMap<String, IpAddr>,
     connections: Held,
     streams: Held,
 }
@@ -112,12 +113,17 @@ impl Places {
     pub fn new(members: impl IntoIterator<Item = IpAddr>) -> Self {
         let members = members.into_iter().collect();
         let (connections, streams) = (Held::new(CONNECTIONS), Held::new(STREAMS));
-        Self(Arc::new(Mutex::new(State { members, connections, streams })))
+        Self(Arc::new(Mutex::new(State { members, peers: BTreeMap::new(), connections, streams })))
     }
 
     /// Keeps the share for `members` from now on. What is held stays held.
     pub fn set_members(&self, members: impl IntoIterator<Item = IpAddr>) {
         self.lock().members = members.into_iter().collect();
+    }
+
+    /// Orders of these nodes come from these addresses only, from now on.
+    pub fn set_peers(&self, peers: BTreeMap<String, IpAddr>) {
+        self.lock().peers = peers;
     }
 
     /// A place for a connection from `addr`.
@@ -127,7 +133,7 @@ impl Places {
 
     fn place(&self, addr: IpAddr, kind: Kind) -> Result<Place, Full> {
         let mut state = self.lock();
-        let State { members, connections, streams } = &mut *state;
+        let State { members, connections, streams, .. } = &mut *state;
         match kind {
             Kind::Connection => connections.take(addr, members)?,
             Kind::Stream => streams.take(addr, members)?,
@@ -167,6 +173,11 @@ pub(super) struct Caller {
 }
 
 impl Caller {
+    /// Where `node` is configured to be, if the caller is not there.
+    pub(super) fn elsewhere(&self, node: &str) -> Option<IpAddr> {
+        self.places.lock().peers.get(node).copied().filter(|configured| *configured != self.addr)
+    }
+
     /// A place for a stream of events.
     pub(super) fn stream(&self) -> Result<Place, Full> {
         self.places.place(self.addr, Kind::Stream)

@@ -50,6 +50,7 @@ struct Api {
     journal: Journal,
     disk_full: Arc<AtomicBool>,
     stop: CancellationToken,
+    places: Places,
     _running: Option<cluster::Running>,
     _dir: tempfile::TempDir,
 }
@@ -154,7 +155,7 @@ impl Api {
         let journal = Journal::new(&config.node);
         let parts = Parts {
             driver: driver.clone(),
-            scaler: Scaler::new(&config.node, peers, &token, driver, gossip.clone()),
+            scaler: Scaler::new(&config.node, None, peers, &token, driver, gossip.clone()),
             vip,
             gossip,
             journal: journal.clone(),
@@ -168,8 +169,8 @@ impl Api {
         let addr = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
         let places = Places::new([IpAddr::V4(Ipv4Addr::LOCALHOST)]);
-        tokio::spawn(serve(listener, router(context), places, stop.clone()));
-        Self { addr, secret, journal, disk_full, stop, _running: running, _dir: dir }
+        tokio::spawn(serve(listener, router(context), places.clone(), stop.clone()));
+        Self { addr, places, secret, journal, disk_full, stop, _running: running, _dir: dir }
     }
 
     async fn raw(
@@ -370,4 +371,26 @@ async fn stopping_closes_idle_connections_and_the_listener() {
     let mut rest = Vec::new();
     idle.read_to_end(&mut rest).await.unwrap();
     assert!(TcpStream::connect(api.addr).await.is_err());
+}
+
+#[tokio::test]
+async fn a_peer_is_believed_only_where_it_is_configured_to_be() {
+    let api = Api::start(true).await;
+    let peer = Some(Purpose::Peer);
+    let account = json!({"boot": 1, "revision": 1, "services": []}).to_string();
+    let path = "/v1/peers/host2/services";
+    api.places.set_peers([("host2".to_owned(), "10.77.0.12".parse().unwrap())].into());
+    for (method, path, body) in [
+        (Method::PUT, path, account.as_str()),
+        (Method::PUT, "/v1/peers/host2/scale", r#"{"services": 1, "expect": 0}"#),
+        (Method::POST, "/v1/peers/host2/vip/nomination", r#"{"epoch": 1, "drain": false}"#),
+    ] {
+        let message = api.refused((method, path, peer, body), 403, "wrong_address", None).await;
+        assert!(message.contains("10.77.0.12") && message.contains("127.0.0.1"), "{message}");
+    }
+    // Who has no token learns nothing of addresses.
+    api.refused((Method::PUT, path, None, &account), 401, "unauthorized", None).await;
+    api.places.set_peers([("host2".to_owned(), IpAddr::V4(Ipv4Addr::LOCALHOST))].into());
+    let (status, _) = api.ask(Method::PUT, path, peer, &account).await;
+    assert_eq!(status, StatusCode::OK);
 }

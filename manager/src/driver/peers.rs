@@ -1,7 +1,7 @@
 //! The other nodes: whom this one tells what it serves, one task each. They come and go while the loop runs.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddrV4;
+use std::net::{IpAddr, SocketAddrV4};
 use std::sync::Arc;
 
 use manager_core::{Action, Event, Time};
@@ -40,7 +40,8 @@ impl Driver {
 
     fn teller(&self, peer: &str, api: SocketAddrV4) -> AbortOnDropHandle<()> {
         let token = self.parts.secret.token(Purpose::Peer);
-        let client = Client::new(api.into(), Some(token), peer::EXCHANGE_TIMEOUT);
+        let own = IpAddr::V4(*self.parts.config.api.listen.ip());
+        let client = Client::new(api.into(), Some(token), peer::EXCHANGE_TIMEOUT).from(own);
         let (account, driver) = (self.account.subscribe(), self.handle.clone());
         let (node, metrics) = (self.parts.config.node.clone(), Arc::clone(&self.parts.metrics));
         AbortOnDropHandle::new(tokio::spawn(peer::run(

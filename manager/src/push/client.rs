@@ -1,6 +1,6 @@
 //! A small HTTP client: JSON there and back, every wait and every size bounded.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -82,8 +82,19 @@ pub struct Client {
 impl Client {
     /// A client of the server at `addr`; each exchange may take up to `limit`.
     pub fn new(addr: SocketAddr, token: Option<Token>, limit: Duration) -> Self {
+        Self::build(addr, token, limit, None)
+    }
+
+    /// The same, whose connections come from this host's address `local`: peers take orders from the addresses they know.
+    #[must_use]
+    pub fn from(self, local: IpAddr) -> Self {
+        Self::build(self.addr, self.token, self.limit, Some(local))
+    }
+
+    fn build(addr: SocketAddr, token: Option<Token>, limit: Duration, local: Option<IpAddr>) -> Self {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
+        connector.set_local_address(local);
         connector.set_connect_timeout(Some(limit));
         let http = Pooled::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())

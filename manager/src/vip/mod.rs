@@ -93,6 +93,12 @@ impl Peer {
         // A probe asks who is there, so it may reach somebody else: he must not get the token.
         Self { lan: *api.ip(), nominate, probe: Client::new(api.into(), None, PROBE_TIMEOUT) }
     }
+
+    /// The same, spoken to from this host's address `local`.
+    #[must_use]
+    pub fn from(self, local: std::net::IpAddr) -> Self {
+        Self { nominate: self.nominate.from(local), ..self }
+    }
 }
 
 /// How the load balancer is checked.
