@@ -336,7 +336,9 @@ fn those_who_are_peers_are_told_what_this_node_serves_and_nobody_else() {
     Namespace::new().run(|| async {
         let dir = tempfile::tempdir().unwrap();
         let secret = Secret::load(&write_secret(dir.path())).unwrap();
-        let config: Config = toml::from_str(&text(dir.path(), 11, "")).unwrap();
+        let mut config: Config = toml::from_str(&text(dir.path(), 11, "")).unwrap();
+        // Where the accounts come from.
+        config.api.listen = "127.0.0.1:7700".parse().unwrap();
         let settings = Settings {
             interface: "lo".to_owned(),
             bridge: "phx0".to_owned(),

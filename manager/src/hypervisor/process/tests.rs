@@ -92,6 +92,11 @@ fn a_running_qemu_is_found_by_its_uuid() {
         .spawn()
         .unwrap();
     let process = identify(&child);
+    // Its command line is there a moment after its program is.
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    while !qemu_processes().unwrap().contains_key(uuid) && std::time::Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(5));
+    }
     assert_eq!(qemu_processes().unwrap().get(uuid), Some(&process));
     child.kill().unwrap();
     child.wait().unwrap();
