@@ -2,9 +2,11 @@
 //!
 //! While this host has the address, it is asked through the address itself, so that the route counts too; before that,
 //! at its own. Any HTTP answer will do: the load balancer's health is not that of the services behind it. Checks are
-//! started at a fixed pace and overlap, so that one that waits does not delay the verdict of the next.
+//! started at a fixed pace and overlap, so that one that waits does not delay the verdict of the next, and each waits so
+//! long that a late answer is still heard. What to make of them is `judge`'s part.
 
-use std::collections::BTreeSet;
+mod judge;
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -13,89 +15,17 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
+use self::judge::{Broken, Failure, GIVE_UP, Judge};
 use super::kernel::Work;
 use super::{Checks, Handle, LbStatus};
 use crate::driver;
 
+pub(super) use self::judge::Verdict;
+
 /// Checks that may be under way.
-const OPEN: usize = 16;
-
-/// A load balancer that answers no check for this long is replaced, whatever its heartbeat says.
-const GIVE_UP: Duration = Duration::from_secs(5);
-
-/// What the checks say.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Verdict {
-    /// It answers.
-    Fit,
-    /// It does not.
-    Broken(String),
-}
-
-/// Draws the verdict from the checks' outcomes, in whatever order they end. Pure.
-#[derive(Debug, Default)]
-struct Judge {
-    /// The latest check that was answered, by the order of their starts.
-    answered: Option<u64>,
-    /// Those after it that were not.
-    failed: BTreeSet<u64>,
-}
-
-impl Judge {
-    /// The outcome of check `number`; a verdict, if there is enough to go by.
-    fn take(&mut self, number: u64, outcome: Result<(), Failure>, limit: u32) -> Option<Verdict> {
-        match outcome {
-            Ok(()) => {
-                if self.answered.is_none_or(|last| last < number) {
-                    self.answered = Some(number);
-                    self.failed.retain(|failed| *failed > number);
-                }
-                self.failed.is_empty().then_some(Verdict::Fit)
-            }
-            Err(_) if self.answered.is_some_and(|last| last > number) => None,
-            Err(failure) => {
-                self.failed.insert(number);
-                if self.failed.len() > limit as usize {
-                    self.failed.pop_first();
-                }
-                let enough = failure.is_conclusive || self.failed.len() >= limit as usize;
-                enough.then_some(Verdict::Broken(failure.words))
-            }
-        }
-    }
-}
-
-/// How long one life of a load balancer has been broken by its checks. Pure.
-#[derive(Debug, Default)]
-struct Broken {
-    since: Option<Instant>,
-    said: bool,
-}
-
-impl Broken {
-    /// Why it must be replaced, once: its heartbeat goes on, and still it serves nobody.
-    fn for_too_long(&mut self, now: Instant, verdict: &Verdict) -> Option<String> {
-        let Verdict::Broken(why) = verdict else {
-            *self = Self::default();
-            return None;
-        };
-        let since = *self.since.get_or_insert(now);
-        if self.said || now.duration_since(since) < GIVE_UP {
-            return None;
-        }
-        self.said = true;
-        Some(format!("serves nobody for {} s: {why}", GIVE_UP.as_secs()))
-    }
-}
-
-#[derive(Debug)]
-struct Failure {
-    words: String,
-    /// Nobody listens there: no other check will find anything else.
-    is_conclusive: bool,
-}
+const OPEN: usize = 64;
 
 /// What is checked, and how.
 pub(super) struct Checked {
@@ -107,43 +37,72 @@ pub(super) struct Checked {
     pub(super) driver: driver::Handle,
 }
 
+/// What is judged: one life of a load balancer, asked at one address.
+type Subject = (LbTarget, SocketAddr);
+
 /// Checks until the loop is gone.
 pub(super) async fn run(checked: Checked, vip: Handle) {
     let Checked { checks, vip: address, port, mut lb, kernel, driver } = checked;
     let mut due = interval(checks.interval);
     // After a pause there is nothing to catch up with.
     due.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut open: JoinSet<(LbTarget, u64, Result<(), Failure>)> = JoinSet::new();
-    let (mut judge, mut judged) = (Judge::default(), None);
+    let mut open: JoinSet<(Subject, u64, Result<(), Failure>)> = JoinSet::new();
+    let (mut judge, mut subject): (_, Option<Subject>) = (Judge::new(checks), None);
     let mut broken = Broken::default();
     let mut number = 0;
     loop {
-        tokio::select! {
-            changed = lb.changed() => if changed.is_err() { return },
+        let silence = judge.next_deadline();
+        let verdict = tokio::select! {
+            // Answers first: they are what the silence is judged by.
+            biased;
+            Some(ended) = open.join_next(), if !open.is_empty() => {
+                let Ok((asked, number, outcome)) = ended else { continue };
+                if subject.as_ref() != Some(&asked) { continue }
+                judge.ends(number, Instant::now(), outcome)
+            }
+            changed = lb.changed() => {
+                if changed.is_err() { return }
+                continue
+            }
+            () = sleep_until(silence.unwrap_or_else(Instant::now)), if silence.is_some() => {
+                let at = subject.as_ref().map(|(_, at)| *at);
+                at.and_then(|at| judge.silent(Instant::now(), at))
+            }
             _ = due.tick() => {
                 let target = lb.borrow_and_update().target.clone();
-                if judged != target {
-                    (judge, judged) = (Judge::default(), target.clone());
+                if subject.as_ref().map(|(judged, _)| judged) != target.as_ref() {
                     broken = Broken::default();
                 }
-                let Some(target) = target.filter(|_| open.len() < OPEN) else { continue };
-                number += 1;
                 // The kernel's part first follows the machine's wish a moment later; a check too early fails alone.
-                let ours = kernel.borrow().net.answer && kernel.borrow().lb == Some(target.addr);
-                let at = SocketAddr::from((if ours { address } else { target.addr }, port));
-                open.spawn(async move { (target, number, ask(at, checks.timeout).await) });
-            }
-            Some(ended) = open.join_next(), if !open.is_empty() => {
-                let Ok((target, number, outcome)) = ended else { continue };
-                if judged.as_ref() == Some(&target)
-                    && let Some(verdict) = judge.take(number, outcome, checks.failures)
-                {
-                    if let Some(why) = broken.for_too_long(Instant::now(), &verdict) {
-                        driver.lb_mute(target.id.clone(), target.incarnation, why).await;
-                    }
-                    vip.checked(target, verdict).await;
+                let ours = |target: &LbTarget| {
+                    let work = kernel.borrow();
+                    work.net.answer && work.lb == Some(target.addr)
+                };
+                let asked = target.map(|target| {
+                    let at = if ours(&target) { address } else { target.addr };
+                    (target, SocketAddr::from((at, port)))
+                });
+                if subject != asked {
+                    open.abort_all();
+                    (judge, subject) = (Judge::new(checks), asked);
                 }
+                if let Some(asked) = subject.clone().filter(|_| open.len() < OPEN) {
+                    number += 1;
+                    judge.begins(number, Instant::now());
+                    let patience = checks.timeout.max(GIVE_UP);
+                    open.spawn(async move {
+                        let outcome = ask(asked.1, patience).await;
+                        (asked, number, outcome)
+                    });
+                }
+                continue;
             }
+        };
+        if let (Some(verdict), Some((target, _))) = (verdict, &subject) {
+            if let Some(why) = broken.for_too_long(Instant::now(), &verdict) {
+                driver.lb_mute(target.id.clone(), target.incarnation, why).await;
+            }
+            vip.checked(target.clone(), verdict).await;
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Is the own load balancer fit to have the public address? What its manager knows, and what the checks say. Pure.
 
+use std::mem;
+
 use manager_core::core::LbTarget;
 
 use super::check::Verdict;
@@ -29,9 +31,11 @@ impl Health {
         self.status = status.clone();
     }
 
-    /// What the checks say of `target`. False if that is nothing new.
+    /// What the checks say of `target`. False if that is nothing new: one that is broken fails in many ways, and the
+    /// first one is kept.
     pub(super) fn checked(&mut self, target: &LbTarget, verdict: Verdict) -> bool {
-        if self.status.target.as_ref() != Some(target) || self.verdict.as_ref() == Some(&verdict) {
+        let same = self.verdict.as_ref().map(mem::discriminant) == Some(mem::discriminant(&verdict));
+        if same || self.status.target.as_ref() != Some(target) {
             return false;
         }
         self.verdict = Some(verdict);

@@ -2,47 +2,8 @@ use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
-use tokio::time::Instant;
 
-use super::{Broken, Failure, GIVE_UP, Judge, Verdict, ask};
-
-fn late() -> Result<(), Failure> {
-    Err(Failure { words: "late".to_owned(), is_conclusive: false })
-}
-
-fn broken() -> Option<Verdict> {
-    Some(Verdict::Broken("late".to_owned()))
-}
-
-#[test]
-fn only_failures_in_a_row_break_it() {
-    let mut judge = Judge::default();
-    assert_eq!(judge.take(1, Ok(()), 2), Some(Verdict::Fit));
-    assert_eq!(judge.take(2, late(), 2), None);
-    assert_eq!(judge.take(3, Ok(()), 2), Some(Verdict::Fit));
-    assert_eq!(judge.take(4, late(), 2), None);
-    assert_eq!(judge.take(5, late(), 2), broken());
-    assert_eq!(judge.take(6, Ok(()), 2), Some(Verdict::Fit));
-}
-
-#[test]
-fn the_order_of_starts_counts_and_not_that_of_ends() {
-    let mut judge = Judge::default();
-    // The second was answered while the first still waited: what became of the first says nothing now.
-    assert_eq!(judge.take(2, Ok(()), 1), Some(Verdict::Fit));
-    assert_eq!(judge.take(1, late(), 1), None);
-    // An answer to an early check does not outweigh later silence.
-    assert_eq!(judge.take(4, late(), 1), broken());
-    assert_eq!(judge.take(3, Ok(()), 1), None);
-    assert_eq!(judge.take(5, Ok(()), 1), Some(Verdict::Fit));
-}
-
-#[test]
-fn a_refusal_needs_no_second_one() {
-    let refused = Failure { words: "refused".to_owned(), is_conclusive: true };
-    let verdict = Judge::default().take(1, Err(refused), 5);
-    assert_eq!(verdict, Some(Verdict::Broken("refused".to_owned())));
-}
+use super::ask;
 
 #[tokio::test]
 async fn any_http_answer_will_do_and_nothing_else() {
@@ -76,28 +37,4 @@ async fn a_port_nobody_listens_on_is_conclusive_and_silence_is_not() {
     drop(listener);
     let refused = ask(at, Duration::from_secs(10)).await.unwrap_err();
     assert!(refused.is_conclusive && refused.words.contains(&at.to_string()), "{refused:?}");
-}
-
-#[test]
-fn one_that_stays_broken_is_replaced_once_and_not_before_its_time() {
-    let (start, step) = (Instant::now(), Duration::from_secs(1));
-    let no = Verdict::Broken("no answer".to_owned());
-    let mut broken = Broken::default();
-    assert_eq!(broken.for_too_long(start, &no), None);
-    assert_eq!(broken.for_too_long(start + GIVE_UP - step, &no), None);
-    assert_eq!(broken.for_too_long(start + GIVE_UP - step, &Verdict::Fit), None, "it recovers");
-    assert_eq!(broken.for_too_long(start + GIVE_UP, &no), None, "counted anew");
-    let why = broken.for_too_long(start + GIVE_UP + GIVE_UP, &no).unwrap();
-    assert_eq!(why, "serves nobody for 5 s: no answer");
-    assert_eq!(broken.for_too_long(start + GIVE_UP + GIVE_UP + step, &no), None, "said already");
-}
-
-#[test]
-fn a_long_silence_takes_no_more_memory() {
-    let mut judge = Judge::default();
-    for number in 0..1_000 {
-        judge.take(number, late(), 3);
-    }
-    assert_eq!(judge.failed.len(), 3);
-    assert_eq!(judge.take(1_000, Ok(()), 3), Some(Verdict::Fit));
 }

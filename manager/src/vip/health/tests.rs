@@ -27,6 +27,7 @@ fn both_opinions_are_needed_to_be_fit_and_one_to_be_not() {
     assert_eq!(health.changed(), None, "nothing new");
     assert!(health.checked(&target(1), Verdict::Broken("silent".to_owned())));
     assert_eq!(health.changed(), Some((false, "silent".to_owned())));
+    assert!(!health.checked(&target(1), Verdict::Broken("reset".to_owned())), "in another way");
     assert!(health.checked(&target(1), Verdict::Fit));
     assert_eq!(health.changed(), fit());
     health.manager_says(&status(1, Fitness::Unfit("its process has ended".to_owned())));
