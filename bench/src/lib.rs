@@ -11,6 +11,7 @@ pub mod contract;
 pub mod options;
 pub mod probe;
 pub mod proxy;
+pub mod record;
 pub mod report;
 pub mod rig;
 pub mod samples;

@@ -200,26 +200,24 @@ pub fn run(options: &VipOptions) -> Result<()> {
         .context("phalanx (leave it out with --only)")?;
     namespace::remove_stale()?;
     let interrupt = Interrupt::listen()?;
-    let mut report = Report::new(options);
-    if let Some(mut lab) = lab {
-        measure(options, Contender::Phalanx, &mut lab, &interrupt, &mut report)?;
-    }
+    let mut systems: Vec<(Contender, Box<dyn System>)> = Vec::new();
+    systems.extend(lab.map(|lab| (Contender::Phalanx, Box::new(lab) as Box<dyn System>)));
     for (contender, pace) in contenders.iter().filter_map(|one| one.pace().map(|pace| (*one, pace))) {
         let rng_service = rng_service.as_deref().context("no service")?;
-        let mut system = Keepalived::build(pace, rng_service).with_context(|| pace.to_string())?;
-        measure(options, contender, &mut system, &interrupt, &mut report)?;
+        let system = Keepalived::build(pace, rng_service).with_context(|| pace.to_string())?;
+        systems.push((contender, Box::new(system)));
     }
-    println!("{}", table::text(&report.result));
+    let result = measure(options, &mut systems, &interrupt)?;
+    println!("{}", table::text(&result));
     Ok(())
 }
 
+/// Rounds in which every system has its turn with every fault, so that a machine that becomes slower does so for all.
 fn measure(
     options: &VipOptions,
-    contender: Contender,
-    system: &mut dyn System,
+    systems: &mut [(Contender, Box<dyn System>)],
     interrupt: &Interrupt,
-    report: &mut Report<'_>,
-) -> Result<()> {
+) -> Result<VipResult> {
     let trial = Trial {
         clients: Clients {
             rate: options.rate,
@@ -229,18 +227,24 @@ fn measure(
         settle_within: Duration::from_secs(options.settle_within),
         interrupt,
     };
-    let name = contender.name();
-    for fault in options.chosen(system.faults()) {
-        for number in 1..=options.repeat {
-            interrupt.check()?;
-            let runs = trial.runs(system, fault).with_context(|| format!("{name}, {fault}, run {number}"))?;
-            for (fault, run) in runs {
-                eprintln!("{name}, {fault}, run {number} of {}: {run}", options.repeat);
-                report.add(&name, fault, run)?;
+    let mut report = Report::new(options);
+    for number in 1..=options.repeat {
+        for fault in Fault::ALL {
+            for (contender, system) in &mut *systems {
+                if !options.chosen(system.faults()).contains(&fault) {
+                    continue;
+                }
+                interrupt.check()?;
+                let name = contender.name();
+                let runs = trial.runs(system.as_mut(), fault);
+                for (fault, run) in runs.with_context(|| format!("{name}, {fault}, run {number}"))? {
+                    eprintln!("{name}, {fault}, run {number} of {}: {run}", options.repeat);
+                    report.add(&name, fault, run)?;
+                }
             }
         }
     }
-    Ok(())
+    Ok(report.result)
 }
 
 /// The result so far, on disk after every run: what was measured is not lost with the next.

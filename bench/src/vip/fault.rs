@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fault {
+    /// Nothing: the control. What clients see then is the machine's own, and no fault can be told from it.
+    Nothing,
     /// It is told to hand over.
     Handover,
     /// The VM of its load balancer is killed.
@@ -27,14 +29,15 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// In the order in which they are measured.
-    pub const ALL: [Self; 8] = [
+    /// In the order in which they are measured: a host whose load balancer failed needs a while before it can fail again.
+    pub const ALL: [Self; 9] = [
+        Self::Nothing,
         Self::Handover,
         Self::LbVmKilled,
-        Self::LbKilled,
-        Self::LbFrozen,
         Self::ManagerKilled,
+        Self::LbKilled,
         Self::ManagerStopped,
+        Self::LbFrozen,
         Self::HostCut,
         Self::HostBack,
     ];
@@ -51,6 +54,7 @@ impl Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
+            Self::Nothing => "nothing",
             Self::Handover => "handover by command",
             Self::LbVmKilled => "LB's VM killed",
             Self::LbFrozen => "LB frozen",

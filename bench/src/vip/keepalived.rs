@@ -218,6 +218,7 @@ impl System for Keepalived {
 
     fn faults(&self) -> &[Fault] {
         &[
+            Fault::Nothing,
             Fault::Handover,
             Fault::LbKilled,
             Fault::LbFrozen,
@@ -246,6 +247,7 @@ impl System for Keepalived {
         let place = place_of(owner)?;
         let server = &mut self.servers[place];
         match fault {
+            Fault::Nothing => Ok(()),
             Fault::Handover => fs::write(server.dir.join(config::HAND), "-254\n").context("cannot write"),
             Fault::LbKilled => {
                 // Its end is the drop's work.
@@ -274,7 +276,7 @@ impl System for Keepalived {
             Fault::ManagerKilled => self.start_keepalived(place),
             Fault::ManagerStopped => self.signal_keepalived(place, Signal::CONT),
             Fault::HostCut => self.network.cutter(place).mend(),
-            Fault::LbVmKilled | Fault::HostBack => Ok(()),
+            Fault::Nothing | Fault::LbVmKilled | Fault::HostBack => Ok(()),
         }
     }
 }

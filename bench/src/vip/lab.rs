@@ -113,6 +113,7 @@ impl System for Lab {
         let (lb, program) = (format!("lb:{owner}"), format!("program:lb:{owner}"));
         let manager = format!("manager:{owner}");
         match fault {
+            Fault::Nothing => Ok(()),
             Fault::Handover => {
                 let config = "/etc/phalanx/manager.toml";
                 self.command(&["exec", owner, "--", "manager", "vip", "handover", "--config", config])
