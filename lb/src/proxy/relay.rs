@@ -70,7 +70,10 @@ impl Exchange<'_, '_> {
                 return Err(Stopped::Next);
             }
         }
-        upstream.expect_body(length);
+        if let Err(e) = upstream.expect_body(length) {
+            tracing::debug!(upstream = %incarnation.id(), "response refused: {e}");
+            return failed(Failure::BadResponse);
+        }
         let framing = self.client.framing(length);
         // A client that has to send the rest of its request first would not see where the next one begins.
         let close = !self.persists

@@ -5,7 +5,7 @@ use std::task::{Context, Poll, ready};
 
 use super::super::message::{BodyError, Encoder, Piece, poll_body};
 use super::HeadError;
-use crate::http1::{BodyLength, Decoder, Fields, ResponseHead};
+use crate::http1::{BodyLength, Decoder, Fields, Invalid, ResponseHead};
 use crate::net::Buffered;
 
 /// The largest head of a response, in bytes.
@@ -75,8 +75,17 @@ impl H1Upstream {
         }
     }
 
-    pub(super) fn expect_body(&mut self, length: BodyLength) {
+    /// An error if what has come of the body already cannot be one: there is still time to ask somebody else.
+    pub(super) fn expect_body(&mut self, length: BodyLength) -> Result<(), Invalid> {
         self.decoder.reset(length);
+        if length != BodyLength::Chunked {
+            return Ok(());
+        }
+        let (mut ahead, mut rest) = (self.decoder.clone(), self.io.input());
+        while !rest.is_empty() && !ahead.is_done() {
+            rest = &rest[ahead.step(rest)?.consumed..];
+        }
+        Ok(())
     }
 
     pub(super) fn poll_body(

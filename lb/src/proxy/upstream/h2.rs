@@ -165,8 +165,8 @@ impl H2Upstream {
         Poll::Ready(Ok(()))
     }
 
-    pub(super) fn expect_body(&mut self, length: BodyLength) {
-        self.is_bare = length == BodyLength::Empty;
+    pub(super) const fn expect_body(&mut self, length: BodyLength) {
+        self.is_bare = matches!(length, BodyLength::Empty);
     }
 
     pub(super) fn poll_body(

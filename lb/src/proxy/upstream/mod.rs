@@ -90,9 +90,15 @@ impl Upstream {
         each!(self, upstream => upstream.poll_head(cx, head))
     }
 
-    /// The response has a body of this length.
-    pub(super) fn expect_body(&mut self, length: BodyLength) {
-        each!(self, upstream => upstream.expect_body(length));
+    /// The response has a body of this length; an error if what is there of it already cannot be one.
+    pub(super) fn expect_body(&mut self, length: BodyLength) -> Result<(), Invalid> {
+        match self {
+            Self::H1(upstream) => upstream.expect_body(length),
+            Self::H2(upstream) => {
+                upstream.expect_body(length);
+                Ok(())
+            }
+        }
     }
 
     /// Reads the next piece of the response's body.

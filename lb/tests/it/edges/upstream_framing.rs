@@ -24,6 +24,11 @@ fn invalid() -> Vec<String> {
         "A: b\rContent-Length: 2\r\n\r\nok",
         "A: b\0\r\nContent-Length: 2\r\n\r\nok",
         "Content-Length: 2\r\n\nok",
+        // What comes with the head is looked at before anything is passed on.
+        "Transfer-Encoding: chunked\r\n\r\nx\r\n",
+        "Transfer-Encoding: chunked\r\n\r\n2\r\nabc\r\n",
+        "Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n-1\r\n",
+        "Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\nbad\r\n\r\n",
     ]
     .iter()
     .map(|rest| format!("HTTP/1.1 200 OK\r\n{rest}"))
