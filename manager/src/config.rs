@@ -3,7 +3,8 @@
 //! Unknown keys are refused and every error names its field. What a VM's program is configured with beyond
 //! the manager's own needs (`[lb.config]`, `[service.config]`) is passed on unread: those programs check it.
 
-use std::collections::BTreeSet;
+mod check;
+
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,6 +13,7 @@ use ipnet::Ipv4Net;
 use manager_core::heartbeat;
 use manager_core::peers::PeerConfig;
 use manager_core::pool::Pool;
+use manager_core::vip::Timing;
 use serde::{Deserialize, Serialize};
 
 use crate::capacity;
@@ -256,10 +258,11 @@ pub struct Vip {
     /// Between two checks of the own load balancer, 20 to 10000.
     #[serde(default = "default_check_interval")]
     pub check_interval_ms: u64,
-    /// How long such a check may take, 20 to 10000.
+    /// How long it may answer none of them, 20 to 10000.
     #[serde(default = "default_check_timeout")]
     pub check_timeout_ms: u64,
-    /// Checks that fail before the address is handed over, 1 to 20. A refused connection counts for all of them.
+    /// Checks that must be open for so long, or fail in a row, before it counts as broken, 1 to 20. A refused connection
+    /// counts for all of them.
     #[serde(default = "default_check_failures")]
     pub check_failures: u32,
     /// A manager that says nothing for this long is silent, 200 to 60000. Managers speak every 100 ms.
@@ -281,6 +284,17 @@ impl Vip {
             interval: Duration::from_millis(self.check_interval_ms),
             timeout: Duration::from_millis(self.check_timeout_ms),
             failures: self.check_failures,
+        }
+    }
+
+    /// How long the machine waits for what.
+    pub fn timing(&self) -> Timing {
+        let ms = Duration::from_millis;
+        Timing {
+            silence: ms(self.silence_ms),
+            hold_down: ms(self.hold_down_ms),
+            release: ms(self.release_ms),
+            ..Timing::default()
         }
     }
 }
@@ -408,108 +422,10 @@ impl Config {
         })
     }
 
-    /// What the public address's machine needs, if there is such an address.
-    pub fn vip_core(&self) -> Option<manager_core::vip::Config> {
-        let vip = self.vip.as_ref()?;
-        let ms = Duration::from_millis;
-        let timing = manager_core::vip::Timing {
-            silence: ms(vip.silence_ms),
-            hold_down: ms(vip.hold_down_ms),
-            release: ms(vip.release_ms),
-            ..manager_core::vip::Timing::default()
-        };
+    /// What the machine of this public address needs.
+    pub fn vip_core(&self, vip: &Vip) -> manager_core::vip::Config {
         let peers = self.peers.iter().map(|peer| peer.node.clone()).collect();
-        Some(manager_core::vip::Config { node: self.node.clone(), peers, addr: vip.addr, timing })
-    }
-
-    fn check(&self) -> Result<(), Error> {
-        self.pool()?;
-        label("node", &self.node)?;
-        interface("network.interface", &self.network.interface)?;
-        interface("network.bridge", &self.network.bridge)?;
-        if self.network.interface == self.network.bridge {
-            return Err(invalid("network.bridge", "must differ from network.interface"));
-        }
-        unicast("api.listen", *self.api.listen.ip())?;
-        port("api.listen", self.api.listen.port())?;
-        let hypervisor = &self.hypervisor;
-        range("hypervisor.memory_mib", u64::from(hypervisor.memory_mib), 96..=65_536)?;
-        range("hypervisor.vcpus", u64::from(hypervisor.vcpus), 1..=16)?;
-        range("hypervisor.max_boots", u64::from(hypervisor.max_boots), 1..=64)?;
-        range("hypervisor.call_timeout_ms", hypervisor.call_timeout_ms, 1_000..=120_000)?;
-        range("heartbeat.timeout_ms", self.heartbeat.timeout_ms, 200..=60_000)?;
-        range("heartbeat.retries", u64::from(self.heartbeat.retries), 0..=10)?;
-        range("heartbeat.boot_timeout_ms", self.heartbeat.boot_timeout_ms, 1_000..=600_000)?;
-        range("service.drain_ms", self.service.drain_ms, 0..=600_000)?;
-        range("service.stop_ms", self.service.stop_ms, 0..=600_000)?;
-        range("service.max_vms", u64::from(self.service.max_vms), 0..=u64::from(capacity::MOST))?;
-        port("service.port", self.service.port)?;
-        port("lb.port", self.lb.port)?;
-        port("lb.admin_port", self.lb.admin_port)?;
-        if self.lb.port == self.lb.admin_port {
-            return Err(invalid("lb.admin_port", "must differ from lb.port"));
-        }
-        name("cluster.name", &self.cluster.name, CLUSTER_MAX_BYTES)?;
-        port("cluster.gossip_port", self.cluster.gossip_port)?;
-        self.check_vip()?;
-        self.check_peers()
-    }
-
-    fn check_vip(&self) -> Result<(), Error> {
-        let Some(vip) = &self.vip else { return Ok(()) };
-        unicast("vip.addr", vip.addr)?;
-        if vip.addr.is_loopback() || vip.addr.is_link_local() {
-            return Err(invalid("vip.addr", format!("{} is not an address that a LAN can share", vip.addr)));
-        }
-        let pools = self.peers.iter().map(|peer| (peer.node.as_str(), peer.pool));
-        for (node, pool) in pools.chain([(self.node.as_str(), self.network.pool)]) {
-            if pool.contains(&vip.addr) {
-                return Err(invalid("vip.addr", format!("{} is of {node}'s pool {pool}", vip.addr)));
-            }
-        }
-        let hosts = self.peers.iter().map(|peer| (peer.node.as_str(), *peer.api.ip()));
-        for (node, addr) in hosts.chain([(self.node.as_str(), *self.api.listen.ip())]) {
-            if addr == vip.addr {
-                return Err(invalid("vip.addr", format!("{addr} is {node}'s own address")));
-            }
-        }
-        range("vip.check_interval_ms", vip.check_interval_ms, 20..=10_000)?;
-        range("vip.check_timeout_ms", vip.check_timeout_ms, 20..=10_000)?;
-        range("vip.check_failures", u64::from(vip.check_failures), 1..=20)?;
-        range("vip.silence_ms", vip.silence_ms, 200..=60_000)?;
-        range("vip.hold_down_ms", vip.hold_down_ms, 0..=60_000)?;
-        range("vip.release_ms", vip.release_ms, 0..=600_000)
-    }
-
-    fn check_peers(&self) -> Result<(), Error> {
-        if self.network.pool.contains(self.api.listen.ip()) {
-            return Err(invalid(
-                "network.pool",
-                format!("must not contain api.listen ({})", self.api.listen.ip()),
-            ));
-        }
-        let mut names = BTreeSet::from([self.node.as_str()]);
-        let mut pools = vec![("network.pool".to_owned(), self.network.pool)];
-        for (index, peer) in self.peers.iter().enumerate() {
-            let field = |name: &str| format!("peers[{index}].{name}");
-            label(&field("node"), &peer.node)?;
-            if !names.insert(&peer.node) {
-                return Err(invalid(field("node"), format!("{} stands twice", peer.node)));
-            }
-            unicast(&field("api"), *peer.api.ip())?;
-            port(&field("api"), peer.api.port())?;
-            if peer.api == self.api.listen {
-                return Err(invalid(field("api"), "is this node's own api.listen"));
-            }
-            Pool::new(peer.pool).map_err(|error| invalid(field("pool"), error.to_string()))?;
-            for (other, pool) in &pools {
-                if pool.contains(&peer.pool) || peer.pool.contains(pool) {
-                    return Err(invalid(field("pool"), format!("{} overlaps {other} ({pool})", peer.pool)));
-                }
-            }
-            pools.push((field("pool"), peer.pool));
-        }
-        Ok(())
+        manager_core::vip::Config { node: self.node.clone(), peers, addr: vip.addr, timing: vip.timing() }
     }
 }
 
@@ -517,54 +433,5 @@ fn invalid(field: impl Into<String>, message: impl Into<String>) -> Error {
     Error::Invalid { field: field.into(), message: message.into() }
 }
 
-fn range(field: &str, value: u64, allowed: std::ops::RangeInclusive<u64>) -> Result<(), Error> {
-    if allowed.contains(&value) {
-        return Ok(());
-    }
-    Err(invalid(field, format!("{value} is not within {} to {}", allowed.start(), allowed.end())))
-}
-
-fn port(field: &str, port: u16) -> Result<(), Error> {
-    range(field, u64::from(port), 1..=65_535)
-}
-
-fn unicast(field: &str, addr: Ipv4Addr) -> Result<(), Error> {
-    if addr.is_unspecified() || addr.is_multicast() || addr.is_broadcast() {
-        return Err(invalid(
-            field,
-            format!("{addr} is not one host's address; peers must be able to reach it"),
-        ));
-    }
-    Ok(())
-}
-
-fn name(field: &str, text: &str, max: usize) -> Result<(), Error> {
-    if is_label(text, max) {
-        return Ok(());
-    }
-    Err(invalid(field, format!("{text:?} must be 1 to {max} of a-z, 0-9 and '-'")))
-}
-
-fn label(field: &str, text: &str) -> Result<(), Error> {
-    if is_label(text, NODE_MAX_BYTES) && !text.starts_with('-') && !text.ends_with('-') {
-        return Ok(());
-    }
-    Err(invalid(
-        field,
-        format!(
-            "{text:?} must be 1 to {NODE_MAX_BYTES} of a-z, 0-9 and '-', which it neither begins nor ends with"
-        ),
-    ))
-}
-
-fn interface(field: &str, name: &str) -> Result<(), Error> {
-    // IFNAMSIZ is 16 with the closing zero byte.
-    let plain = name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/' && byte != b':');
-    if plain && (1..=15).contains(&name.len()) {
-        return Ok(());
-    }
-    Err(invalid(field, format!("{name:?} is not an interface name (1 to 15 characters)")))
-}
-
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

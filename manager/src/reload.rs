@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -198,7 +197,6 @@ impl Reloader {
 
         // From here on nobody refuses. The public address first: what leads to a node that leaves is given up before its
         // route is. The cluster last: what a node that joins says is understood when it is heard.
-        let apis = next.peers.iter().map(|peer| (peer.node.clone(), SocketAddr::V4(peer.api)));
         if let Some(vip) = &parts.vip
             && let Err(error) = vip.set_peers((parts.ways)(&next)).await
         {
@@ -207,8 +205,7 @@ impl Reloader {
         }
         parts.net.set_peers(&routes).await?;
         parts.driver.set_peers(next.peers.clone()).await;
-        parts.scaler.set_peers(apis);
-        parts.places.set_members(run::api_members(&next));
+        parts.scaler.set_peers(run::peer_apis(&next));
         parts.places.set_peers(run::peer_addrs(&next));
         parts.cluster.set_peers(members).await?;
         // What it cannot do now is done, and complained of, by those who repair the network every second.

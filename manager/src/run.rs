@@ -83,8 +83,8 @@ pub async fn run(config: Config, path: PathBuf, leave: bool) -> Result<()> {
     info!(node = %config.node, boot, listen = %config.api.listen, "manager starts");
 
     let Cluster { beats, incoming, gossip, refusals, running } = cluster;
-    let (vip_driver, vip) = match config.vip_core() {
-        Some(core) => {
+    let (vip_driver, vip) = match &config.vip {
+        Some(vip) => {
             let world = World {
                 disk: disk.clone(),
                 net: Arc::clone(&net),
@@ -95,16 +95,16 @@ pub async fn run(config: Config, path: PathBuf, leave: bool) -> Result<()> {
                 beats,
                 incoming,
             };
-            let (driver, handle) = vip::new(open_vip(core, &config, &secret, world).await?);
+            let (driver, handle) = vip::new(open_vip(vip, &config, &secret, world).await?);
             (Some(driver), Some(handle))
         }
         None => (None, None),
     };
-    let peers = config.peers.iter().map(|peer| (peer.node.clone(), SocketAddr::V4(peer.api)));
+    let own = IpAddr::V4(*config.api.listen.ip());
     let scaler = Scaler::new(
         &config.node,
-        Some(IpAddr::V4(*config.api.listen.ip())),
-        peers,
+        Some(own),
+        peer_apis(&config),
         &secret.token(Purpose::Peer),
         handle.clone(),
         gossip.clone(),
@@ -118,8 +118,7 @@ pub async fn run(config: Config, path: PathBuf, leave: bool) -> Result<()> {
         metrics: Arc::clone(&metrics),
     };
     let context = api::Context::new(parts, &secret);
-    let places = api::Places::new(api_members(&config));
-    places.set_peers(peer_addrs(&config));
+    let places = api::Places::new([IpAddr::V4(Ipv4Addr::LOCALHOST), own], peer_addrs(&config));
     let cluster_ended = running.ended();
     let marks = gossip.marks();
     let mut reloader = Reloader::new(reload::Parts {
@@ -231,22 +230,16 @@ struct World {
     incoming: cluster::Incoming,
 }
 
-async fn open_vip(
-    core: manager_core::vip::Config,
-    config: &Config,
-    secret: &Secret,
-    world: World,
-) -> Result<vip::Parts> {
+async fn open_vip(of: &config::Vip, config: &Config, secret: &Secret, world: World) -> Result<vip::Parts> {
     let World { disk, net, driver, lb, metrics, journal, beats, incoming } = world;
     let record = disk.load_vip()?;
-    let adopted = net.vip_installed().await?.unwrap_or(VipDesired::released(core.addr));
+    let adopted = net.vip_installed().await?.unwrap_or(VipDesired::released(of.addr));
     let interface = config.network.interface.clone();
-    let (announcer, seen) = Announcer::open(interface, core.addr).await.context("network.interface")?;
+    let (announcer, seen) = Announcer::open(interface, of.addr).await.context("network.interface")?;
     let token = secret.token(Purpose::Peer);
     let peers = ways(config, &token);
-    let checks = config.vip.as_ref().map_or_else(Default::default, config::Vip::checks);
     Ok(vip::Parts {
-        checks,
+        checks: of.checks(),
         lb_port: config.lb.port,
         peers,
         beats,
@@ -261,23 +254,21 @@ async fn open_vip(
         driver,
         metrics,
         journal,
-        config: core,
+        config: config.vip_core(of),
     })
 }
 
 /// The ways to the other managers, for nominations and probes.
 fn ways(config: &Config, token: &Token) -> BTreeMap<String, vip::Peer> {
     let own = IpAddr::V4(*config.api.listen.ip());
-    let timing = config.vip_core().map(|core| core.timing).unwrap_or_default();
+    let timing = config.vip.as_ref().map(config::Vip::timing).unwrap_or_default();
     let peers = config.peers.iter();
     peers.map(|peer| (peer.node.clone(), vip::Peer::new(peer.api, token, &timing).from(own))).collect()
 }
 
-/// Whose connections to the API are not to be kept out by others: this host's and the peers'.
-pub(crate) fn api_members(config: &Config) -> Vec<IpAddr> {
-    let peers = config.peers.iter().map(|peer| *peer.api.ip());
-    let own = [Ipv4Addr::LOCALHOST, *config.api.listen.ip()];
-    peers.chain(own).map(IpAddr::V4).collect()
+/// Where each peer is asked.
+pub(crate) fn peer_apis(config: &Config) -> BTreeMap<String, SocketAddr> {
+    config.peers.iter().map(|peer| (peer.node.clone(), SocketAddr::V4(peer.api))).collect()
 }
 
 /// Where each peer's orders come from.

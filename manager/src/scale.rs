@@ -89,15 +89,18 @@ impl Scaler {
 
     /// The other managers are these from now on. A scaling that is under way goes on with those of before.
     pub fn set_peers(&self, peers: impl IntoIterator<Item = (String, SocketAddr)>) {
-        let client = |api, limit| {
-            let client = Client::new(api, Some(self.token.clone()), limit);
+        let client = |api, token, limit| {
+            let client = Client::new(api, token, limit);
             match self.local {
                 Some(local) => client.from(local),
                 None => client,
             }
         };
-        let peer =
-            |(node, api)| (node, Peer { ask: client(api, ASK_TIMEOUT), tell: client(api, TELL_TIMEOUT) });
+        let peer = |(node, api)| {
+            // Everybody may ask, so nobody needs to see the token for it.
+            let ask = client(api, None, ASK_TIMEOUT);
+            (node, Peer { ask, tell: client(api, Some(self.token.clone()), TELL_TIMEOUT) })
+        };
         self.peers.send_replace(Arc::new(peers.into_iter().map(peer).collect()));
     }
 
@@ -124,7 +127,7 @@ impl Scaler {
                 Ok(capacity) => live(node, capacity),
                 Err(error) => {
                     silent.insert(node.clone(), error.to_string());
-                    let services = self.last_known(node).min(MOST);
+                    let services = self.last_known(node).await?.min(MOST);
                     Host { node: node.clone(), services, room: 0, max: 0, live: false }
                 }
             });
@@ -160,15 +163,24 @@ impl Scaler {
         }
     }
 
-    /// How many service VMs `node` had when it last said so; 0 of one that was never heard, or is forgotten.
-    fn last_known(&self, node: &str) -> u32 {
-        let view = self.gossip.view();
-        let view = view.borrow();
-        let Some(table) = view.nodes.get(node).and_then(|node| node.table.as_ref()) else { return 0 };
-        decode(&table.load).map_or_else(
-            || u32::try_from(table.account.services.len()).unwrap_or(u32::MAX),
-            |capacity| capacity.services,
-        )
+    /// How many service VMs `node` had when it last said so. Of one that was not heard since this manager started those
+    /// count that the own load balancer routes to; 0 of one that is forgotten.
+    async fn last_known(&self, node: &str) -> Result<u32, RequestError> {
+        let count = |services: usize| u32::try_from(services).unwrap_or(u32::MAX);
+        let said = {
+            let view = self.gossip.view();
+            let view = view.borrow();
+            let table = view.nodes.get(node).and_then(|node| node.table.as_ref());
+            table.map(|table| {
+                decode(&table.load)
+                    .map_or_else(|| count(table.account.services.len()), |capacity| capacity.services)
+            })
+        };
+        if let Some(services) = said {
+            return Ok(services);
+        }
+        let view = self.driver.cluster().await?;
+        Ok(view.peers.iter().find(|peer| peer.node == node).map_or(0, |peer| count(peer.services.len())))
     }
 }
 

@@ -98,8 +98,10 @@ enum Kind {
 
 #[derive(Debug)]
 struct State {
-    members: BTreeSet<IpAddr>,
+    own: BTreeSet<IpAddr>,
     peers: BTreeMap<String, IpAddr>,
+    /// All of these.
+    members: BTreeSet<IpAddr>,
     connections: Held,
     streams: Held,
 }
@@ -109,21 +111,22 @@ struct State {
 pub struct Places(Arc<Mutex<State>>);
 
 impl Places {
-    /// All of them free, with a share kept for `members`.
-    pub fn new(members: impl IntoIterator<Item = IpAddr>) -> Self {
-        let members = members.into_iter().collect();
+    /// All of them free, with a share kept for this host's `own` addresses and for the `peers`.
+    pub fn new(own: impl IntoIterator<Item = IpAddr>, peers: BTreeMap<String, IpAddr>) -> Self {
         let (connections, streams) = (Held::new(CONNECTIONS), Held::new(STREAMS));
-        Self(Arc::new(Mutex::new(State { members, peers: BTreeMap::new(), connections, streams })))
+        let (own, members) = (own.into_iter().collect(), BTreeSet::new());
+        let places =
+            Self(Arc::new(Mutex::new(State { own, peers: BTreeMap::new(), members, connections, streams })));
+        places.set_peers(peers);
+        places
     }
 
-    /// Keeps the share for `members` from now on. What is held stays held.
-    pub fn set_members(&self, members: impl IntoIterator<Item = IpAddr>) {
-        self.lock().members = members.into_iter().collect();
-    }
-
-    /// Orders of these nodes come from these addresses only, from now on.
+    /// From now on the share is kept for these peers, and their orders come from these addresses only. What is held stays
+    /// held.
     pub fn set_peers(&self, peers: BTreeMap<String, IpAddr>) {
-        self.lock().peers = peers;
+        let mut state = self.lock();
+        state.members = state.own.iter().chain(peers.values()).copied().collect();
+        state.peers = peers;
     }
 
     /// A place for a connection from `addr`.

@@ -5,6 +5,7 @@ mod nodes;
 mod scale;
 mod vip;
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,32 +21,19 @@ use tokio_util::sync::CancellationToken;
 use super::{Context, Parts, Places, router, serve};
 use crate::cluster::{self, Cluster};
 use crate::config::Config;
+use crate::config::tests::GOOD;
 use crate::driver::fake;
 use crate::identity::{Purpose, Secret};
 use crate::journal::Journal;
 use crate::metrics::Metrics;
 use crate::scale::Scaler;
 
-const CONFIG: &str = r#"
-node = "host1"
-[api]
-listen = "10.77.0.11:7700"
-[network]
-interface = "eth0"
-pool = "10.77.11.0/29"
-[service]
-max_vms = 64
-[[peers]]
-node = "host2"
-api = "10.77.0.12:7700"
-pool = "10.77.12.0/24"
-"#;
-
 /// A state that does not come about within this time never will. Nothing is concluded from how long it took.
 const NEVER: Duration = Duration::from_secs(60);
 
 struct Api {
     addr: SocketAddr,
+    driver: crate::driver::Handle,
     secret: Secret,
     journal: Journal,
     disk_full: Arc<AtomicBool>,
@@ -78,8 +66,11 @@ impl Default for Setup {
 
 /// `host`'s configuration. Only the first has a peer.
 fn config(host: u8) -> Config {
+    let small = GOOD
+        .replace("10.77.11.0/24", "10.77.11.0/29")
+        .replace("[[peers]]", "[service]\nmax_vms = 64\n[[peers]]");
     let text =
-        CONFIG.replacen("host1", &format!("host{host}"), 1).replace("10.77.11.", &format!("10.77.1{host}."));
+        small.replacen("host1", &format!("host{host}"), 1).replace("10.77.11.", &format!("10.77.1{host}."));
     let text = if host == 1 { &text } else { text.split_once("[[peers]]").unwrap().0 };
     toml::from_str(text).unwrap()
 }
@@ -155,7 +146,7 @@ impl Api {
         let journal = Journal::new(&config.node);
         let parts = Parts {
             driver: driver.clone(),
-            scaler: Scaler::new(&config.node, None, peers, &token, driver, gossip.clone()),
+            scaler: Scaler::new(&config.node, None, peers, &token, driver.clone(), gossip.clone()),
             vip,
             gossip,
             journal: journal.clone(),
@@ -168,9 +159,9 @@ impl Api {
         };
         let addr = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
-        let places = Places::new([IpAddr::V4(Ipv4Addr::LOCALHOST)]);
+        let places = Places::new([IpAddr::V4(Ipv4Addr::LOCALHOST)], BTreeMap::new());
         tokio::spawn(serve(listener, router(context), places.clone(), stop.clone()));
-        Self { addr, places, secret, journal, disk_full, stop, _running: running, _dir: dir }
+        Self { addr, driver, places, secret, journal, disk_full, stop, _running: running, _dir: dir }
     }
 
     async fn raw(

@@ -2,7 +2,8 @@
 
 use super::Config;
 
-const GOOD: &str = r#"
+/// A whole configuration, with one peer.
+pub(crate) const GOOD: &str = r#"
 node = "host1"
 [api]
 listen = "10.77.0.11:7700"
@@ -114,9 +115,10 @@ fn a_public_address_or_a_cluster_that_cannot_be_is_refused_by_name() {
 
 #[test]
 fn the_public_address_has_times_that_the_machine_gets() {
-    assert!(load(GOOD).unwrap().vip_core().is_none());
+    assert!(load(GOOD).unwrap().vip.is_none());
     let text = "[vip]\naddr = \"10.77.0.100\"\nsilence_ms = 400\nhold_down_ms = 0\nrelease_ms = 7";
-    let core = load(&with(text)).unwrap().vip_core().unwrap();
+    let config = load(&with(text)).unwrap();
+    let core = config.vip_core(config.vip.as_ref().unwrap());
     assert_eq!((core.addr.to_string().as_str(), core.peers), ("10.77.0.100", vec!["host2".to_owned()]));
     let timing = manager_core::vip::Timing::default();
     assert_eq!((core.timing.silence.as_millis(), core.timing.release.as_millis()), (400, 7));

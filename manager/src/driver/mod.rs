@@ -430,7 +430,9 @@ impl Driver {
     /// What is known of the own load balancer now.
     fn own_lb(&self, accepted: &lb::Accepted) -> LbStatus {
         let target = self.core.lb_target();
-        let fitness = match self.core.vms().into_iter().find(|vm| vm.role == Role::Lb) {
+        let vm = self.core.vms().into_iter().find(|vm| vm.role == Role::Lb);
+        let suspect = vm.as_ref().is_some_and(|vm| vm.state == VmState::Suspect);
+        let fitness = match vm {
             None => Fitness::Unfit("this node has none".to_owned()),
             Some(vm) => match vm.state {
                 // Its heartbeat may be late for reasons of its own; whether it serves is for the checks to say.
@@ -459,7 +461,7 @@ impl Driver {
                 }
             },
         };
-        LbStatus { target, fitness }
+        LbStatus { target, fitness, suspect }
     }
 
     fn start_pushing(&mut self) {

@@ -12,23 +12,11 @@ use wire::{PeerService, PeerView, UpstreamState};
 use super::*;
 use crate::cluster::{self, Cluster, Marks, PeerAddr};
 use crate::config::Config;
+use crate::config::tests::GOOD;
 use crate::driver::fake;
 
 /// A state that does not come about within this time never will. Nothing is concluded from how long it took.
 const NEVER: Duration = Duration::from_secs(60);
-
-const CONFIG: &str = r#"
-node = "host1"
-[api]
-listen = "10.77.0.11:7700"
-[network]
-interface = "eth0"
-pool = "10.77.11.0/24"
-[[peers]]
-node = "host2"
-api = "10.77.0.12:7700"
-pool = "10.77.12.0/24"
-"#;
 
 struct Node {
     driver: Handle,
@@ -62,7 +50,7 @@ async fn start() -> (Node, Cluster) {
 
 /// The same, with what this node believes of the public address.
 async fn start_with(vip: Option<&str>) -> (Node, Cluster) {
-    let config: Config = toml::from_str(CONFIG).unwrap();
+    let config: Config = toml::from_str(GOOD).unwrap();
     let bind = async || {
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let SocketAddr::V4(addr) = socket.local_addr().unwrap() else { unreachable!() };
@@ -191,7 +179,7 @@ async fn a_peer_lives_dies_is_forgotten_and_comes_back() {
     node.said("host2", "forgotten by gossip").await;
     node.until(|peer| (peer.boot, peer.services.len(), peer.heard_ms_ago) == (0, 0, None)).await;
 
-    let config: Config = toml::from_str(CONFIG).unwrap();
+    let config: Config = toml::from_str(GOOD).unwrap();
     let back = cluster::Config {
         cluster: "test".to_owned(),
         node: "host2".to_owned(),
@@ -256,7 +244,7 @@ async fn a_peer_that_was_removed_and_added_again_is_news() {
     let (mut node, other) = start().await;
     other.gossip.publish(table(1, 2)).unwrap();
     node.until(|peer| peer.services.len() == 2).await;
-    let config: Config = toml::from_str(CONFIG).unwrap();
+    let config: Config = toml::from_str(GOOD).unwrap();
     let member =
         PeerAddr { node: "host2".to_owned(), addr: other.running.local_addr(), pool: config.peers[0].pool };
 

@@ -1,29 +1,16 @@
 use super::Changes;
 use crate::config::Config;
+use crate::config::tests::GOOD;
 
-const RUNNING: &str = r#"
-node = "host1"
-[api]
-listen = "10.77.0.11:7700"
-[network]
-interface = "eth0"
-pool = "10.77.11.0/24"
-[lb.config.retry]
-attempts = 3
-[[peers]]
-node = "host2"
-api = "10.77.0.12:7700"
-pool = "10.77.12.0/24"
-[[peers]]
-node = "host3"
-api = "10.77.0.13:7700"
-pool = "10.77.13.0/24"
-"#;
+fn running() -> String {
+    let third = "[[peers]]\nnode = \"host3\"\napi = \"10.77.0.13:7700\"\npool = \"10.77.13.0/24\"\n";
+    GOOD.replacen("[[peers]]", "[lb.config.retry]\nattempts = 3\n[[peers]]", 1) + third
+}
 
 fn changes(from: &str, to: &str) -> Changes {
-    assert!(RUNNING.contains(from), "{from}");
-    let running: Config = toml::from_str(RUNNING).unwrap();
-    Changes::between(&running, &toml::from_str(&RUNNING.replace(from, to)).unwrap())
+    let running = running();
+    assert!(running.contains(from), "{from}");
+    Changes::between(&toml::from_str(&running).unwrap(), &toml::from_str(&running.replace(from, to)).unwrap())
 }
 
 #[test]
@@ -31,9 +18,10 @@ fn a_file_that_says_the_same_in_other_words_changes_nothing() {
     let same = changes("interface = \"eth0\"", "interface = \"eth0\"\nbridge = \"phx0\"");
     assert_eq!(same, Changes::default(), "a default that is written out");
     assert!(!same.of_peers());
-    let turned = RUNNING.split("[[peers]]").collect::<Vec<_>>();
+    let text = running();
+    let turned = text.split("[[peers]]").collect::<Vec<_>>();
     let turned = format!("{}[[peers]]{}[[peers]]{}", turned[0], turned[2], turned[1]);
-    let running: Config = toml::from_str(RUNNING).unwrap();
+    let running: Config = toml::from_str(&text).unwrap();
     assert_eq!(
         Changes::between(&running, &toml::from_str(&turned).unwrap()),
         Changes::default(),

@@ -40,21 +40,15 @@ pub(super) async fn write_states(
         loop {
             let (revision, state) = states.borrow_and_update().clone();
             let disk = disk.clone();
-            let written = tokio::task::spawn_blocking(move || disk.store(&state)).await;
-            let error = match written {
-                Ok(Ok(())) => {
-                    driver.event(Event::Persisted { revision }).await;
-                    break;
-                }
-                Ok(Err(error)) => error.to_string(),
-                Err(error) => error.to_string(),
+            let Err(error) = written(move || disk.store(&state)).await else {
+                driver.event(Event::Persisted { revision }).await;
+                break;
             };
             metrics.persist_failures.with_label_values(&["state"]).inc();
             warn!(error, revision, "cannot write the state; requests are refused, healing goes on");
             driver.event(Event::PersistFailed { revision }).await;
-            tokio::select! {
-                () = tokio::time::sleep(DISK_AGAIN) => {}
-                changed = states.changed() => if changed.is_err() { return },
+            if pause_or_change(&mut states).await.is_err() {
+                return;
             }
         }
     }
@@ -65,19 +59,27 @@ pub(super) async fn write_marks(disk: Disk, mut marks: watch::Receiver<Marks>, m
     while marks.changed().await.is_ok() {
         loop {
             let (disk, now) = (disk.clone(), marks.borrow_and_update().clone());
-            let error = match tokio::task::spawn_blocking(move || disk.store_marks(&now)).await {
-                Ok(Ok(())) => break,
-                Ok(Err(error)) => error.to_string(),
-                Err(error) => error.to_string(),
-            };
+            let Err(error) = written(move || disk.store_marks(&now)).await else { break };
             metrics.persist_failures.with_label_values(&["forgotten"]).inc();
             warn!(error, "cannot write who is forgotten; the other nodes know it, and it is tried again");
-            tokio::select! {
-                () = tokio::time::sleep(DISK_AGAIN) => {}
-                changed = marks.changed() => if changed.is_err() { return },
+            if pause_or_change(&mut marks).await.is_err() {
+                return;
             }
         }
     }
+}
+
+/// Writes beside the loops; the error in words.
+async fn written<E: ToString + Send + 'static>(
+    store: impl FnOnce() -> Result<(), E> + Send + 'static,
+) -> Result<(), String> {
+    let written = tokio::task::spawn_blocking(store).await;
+    written.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+}
+
+/// Until it is time to try again, or there is something newer to write. An error if there never will be.
+async fn pause_or_change<T>(news: &mut watch::Receiver<T>) -> Result<(), watch::error::RecvError> {
+    tokio::time::timeout(DISK_AGAIN, news.changed()).await.unwrap_or(Ok(()))
 }
 
 /// Reaches libvirt and reports what runs; then looks again every so often, for domains nobody knows of.

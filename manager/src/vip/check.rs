@@ -62,6 +62,8 @@ pub(super) async fn run(checked: Checked, vip: Handle) {
             }
             changed = lb.changed() => {
                 if changed.is_err() { return }
+                // A program that was killed refuses connections long before its VM has reported its end.
+                if lb.borrow_and_update().suspect { due.reset_immediately() }
                 continue
             }
             () = sleep_until(silence.unwrap_or_else(Instant::now)), if silence.is_some() => {
@@ -69,7 +71,7 @@ pub(super) async fn run(checked: Checked, vip: Handle) {
                 at.and_then(|at| judge.silent(Instant::now(), at))
             }
             _ = due.tick() => {
-                let target = lb.borrow_and_update().target.clone();
+                let target = lb.borrow().target.clone();
                 if subject.as_ref().map(|(judged, _)| judged) != target.as_ref() {
                     broken = Broken::default();
                 }

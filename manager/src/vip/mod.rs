@@ -25,10 +25,10 @@ use manager_core::Time;
 use manager_core::core::LbTarget;
 use manager_core::vip::{Action, Event, Handed, HandoverError, Outcome, Record, Timing, Vip, VipNet};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::AbortOnDropHandle;
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 use wire::{VipNomination, VipNominationAnswer, VipReport, VipState, VipStatus};
 
 pub use self::handle::{Handle, RequestError};
@@ -60,6 +60,8 @@ pub struct LbStatus {
     pub target: Option<LbTarget>,
     /// What its manager makes of its process, its heartbeat, its program and its upstream set.
     pub fitness: Fitness,
+    /// Its heartbeat is late or has broken off. That says nothing for certain, and is reason to look at once.
+    pub suspect: bool,
 }
 
 /// Whether a load balancer can have the public address.
@@ -106,16 +108,10 @@ impl Peer {
 pub struct Checks {
     /// Between the starts of two checks.
     pub interval: Duration,
-    /// How long an answer may take.
+    /// How long it may answer none of them.
     pub timeout: Duration,
-    /// Checks that fail before it is broken.
+    /// Checks that must be open for so long, or fail in a row, before it is broken.
     pub failures: u32,
-}
-
-impl Default for Checks {
-    fn default() -> Self {
-        Self { interval: Duration::from_millis(100), timeout: Duration::from_millis(300), failures: 2 }
-    }
 }
 
 /// What the loop works with.
@@ -187,7 +183,8 @@ pub struct Driver {
     last_malformed: Option<String>,
     /// Where the peers are on the LAN.
     lans: watch::Sender<Lans>,
-    tasks: Vec<AbortOnDropHandle<()>>,
+    /// None of them ends before this loop does.
+    tasks: JoinSet<()>,
 }
 
 /// A loop, and the handle by which it is spoken to.
@@ -216,14 +213,15 @@ pub fn new(parts: Parts) -> (Driver, Handle) {
         kernel: watch::Sender::new(work),
         moves: false,
         last_malformed: None,
-        tasks: Vec::new(),
+        tasks: JoinSet::new(),
         parts,
     };
     (driver, handle)
 }
 
 impl Driver {
-    /// Runs until `stop` is cancelled. Routes and answers stay as they are then: the data plane outlives this process.
+    /// Runs until `stop` is cancelled, or until a part of it ends by itself, without which it would decide on what is no
+    /// longer so. Routes and answers stay as they are then: the data plane outlives this process.
     pub async fn run(mut self, stop: CancellationToken) {
         self.start();
         let mut actions = Vec::new();
@@ -231,6 +229,12 @@ impl Driver {
             let deadline = self.started + Duration::from_millis(self.vip.next_deadline().as_millis());
             tokio::select! {
                 () = stop.cancelled() => return,
+                ended = self.tasks.join_next() => {
+                    if !stop.is_cancelled() {
+                        error!(?ended, "a task of the public address ended by itself");
+                    }
+                    return;
+                }
                 Some(message) = self.messages.recv() => self.take(message, &mut actions),
                 beat = self.parts.incoming.recv() => self.beat(&beat, &mut actions),
                 Ok(()) = self.parts.lb.changed() => {
@@ -266,8 +270,9 @@ impl Driver {
             driver: self.parts.driver.clone(),
         };
         let check = check::run(checked, self.handle.clone());
-        let tasks = [tokio::spawn(kernel), tokio::spawn(check), tokio::spawn(stations)];
-        self.tasks = tasks.map(AbortOnDropHandle::new).into();
+        self.tasks.spawn(kernel);
+        self.tasks.spawn(check);
+        self.tasks.spawn(stations);
         self.health.manager_says(&self.parts.lb.borrow_and_update().clone());
     }
 
@@ -393,11 +398,11 @@ impl Driver {
     }
 
     fn say(&self, report: &VipReport) {
-        let said = serde_json::to_vec(report).map(Bytes::from);
-        match said.map(|payload| self.parts.beats.set(payload, REPORT_LIFETIME)) {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => warn!(%error, "cannot say what this node has to do with the address"),
-            Err(error) => warn!(%error, "cannot say what this node has to do with the address"),
+        let said = serde_json::to_vec(report).map_err(|error| error.to_string()).and_then(|payload| {
+            self.parts.beats.set(Bytes::from(payload), REPORT_LIFETIME).map_err(|error| error.to_string())
+        });
+        if let Err(error) = said {
+            warn!(error, "cannot say what this node has to do with the address");
         }
     }
 

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use proptest::prelude::*;
@@ -8,6 +9,10 @@ const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 77, 0, 12));
 
 fn stranger(last: u8) -> IpAddr {
     IpAddr::from([10, 77, 0, last])
+}
+
+fn with_peer(addr: IpAddr) -> Places {
+    Places::new([], [("host2".to_owned(), addr)].into())
 }
 
 /// As many places of `addr` as it gets, and why there is no more.
@@ -23,7 +28,7 @@ fn all_of(places: &Places, addr: IpAddr) -> (Vec<Place>, Full) {
 
 #[test]
 fn one_address_has_its_part_and_strangers_have_theirs() {
-    let places = Places::new([PEER]);
+    let places = with_peer(PEER);
     let mut held = Vec::new();
     for last in 101..=104 {
         let addr = stranger(last);
@@ -46,7 +51,7 @@ fn one_address_has_its_part_and_strangers_have_theirs() {
 #[test]
 fn members_fill_all_there_is_and_no_more() {
     let members: Vec<_> = (1..=10).map(stranger).collect();
-    let places = Places::new(members.clone());
+    let places = Places::new(members.clone(), BTreeMap::new());
     let mut held = Vec::new();
     for addr in &members[..8] {
         held.extend(all_of(&places, *addr).0);
@@ -57,18 +62,18 @@ fn members_fill_all_there_is_and_no_more() {
 
 #[test]
 fn who_joins_has_a_share_from_then_on_and_who_leaves_has_none() {
-    let places = Places::new([PEER]);
+    let places = with_peer(PEER);
     let _held: Vec<_> = (101..=104).flat_map(|last| all_of(&places, stranger(last)).0).collect();
     let (joins, none) = (stranger(105), Err(Full::Strangers(128)));
     assert_eq!(places.connection(joins).map(drop), none);
-    places.set_members([joins]);
+    places.set_peers([("host2".to_owned(), joins)].into());
     assert_eq!(places.connection(joins).map(drop), Ok(()));
     assert_eq!(places.connection(PEER).map(drop), none);
 }
 
 #[test]
 fn streams_are_counted_for_themselves() {
-    let places = Places::new([PEER]);
+    let places = with_peer(PEER);
     let caller = |addr| Caller { places: places.clone(), addr };
     let (member, one, other) = (caller(PEER), caller(stranger(8)), caller(stranger(9)));
     let mut strangers: Vec<_> = (0..8).map(|_| one.stream().unwrap()).collect();

@@ -1,5 +1,6 @@
 //! Clients that take connections and say nothing, on real sockets. `127.0.0.1` is a member, its neighbours are not.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ async fn start() -> (SocketAddr, CancellationToken) {
     let listener = TcpListener::bind((MEMBER, 0)).await.unwrap();
     let (addr, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
     let router = Router::new().route("/healthz", get(async || "ok\n"));
-    tokio::spawn(serve(listener, router, Places::new([IpAddr::V4(MEMBER)]), stop.clone()));
+    tokio::spawn(serve(listener, router, Places::new([IpAddr::V4(MEMBER)], BTreeMap::new()), stop.clone()));
     (addr, stop)
 }
 

@@ -226,6 +226,24 @@ async fn silent_managers_vms_count_and_stay() {
 }
 
 #[tokio::test]
+async fn of_one_that_was_never_heard_those_count_that_are_routed_to() {
+    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let peers = vec![("host2".to_owned(), gone.local_addr().unwrap())];
+    drop(gone);
+    let api = Api::with(Setup { peers, ..Setup::default() }).await;
+    let service = |last: u8| wire::PeerService {
+        id: format!("host2/svc-{last}"),
+        incarnation: 1,
+        addr: SocketAddr::from(([10, 77, 12, last], 8080)),
+        state: wire::UpstreamState::Up,
+    };
+    let (done, taken) = tokio::sync::oneshot::channel();
+    api.driver.lb_routes(vec![service(3), service(4)], done).await;
+    taken.await.unwrap();
+    assert_eq!(scale(&api, 3).await, [(0, 1), (2, 2)]);
+}
+
+#[tokio::test]
 async fn a_manager_that_does_not_know_its_vms_yet_counts_as_silent() {
     let unready = Api::with(Setup { ready: false, host: 2, ..Setup::default() }).await;
     let scale_it = (Method::PUT, "/v1/scale", ADMIN, r#"{"replicas":1}"#);

@@ -9,7 +9,7 @@ fn target(incarnation: u64) -> LbTarget {
 }
 
 fn status(incarnation: u64, fitness: Fitness) -> LbStatus {
-    LbStatus { target: Some(target(incarnation)), fitness }
+    LbStatus { target: Some(target(incarnation)), fitness, suspect: false }
 }
 
 fn fit() -> Option<(bool, String)> {
